@@ -1,0 +1,45 @@
+# Every target sets up what it needs; a second run installs nothing.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := $(shell sha256sum pyproject.toml | cut -c1-12)
+SERVE := .venv/.serve-$(STAMP)
+DEV := .venv/.dev-$(STAMP)
+
+.PHONY: serve setup test check format bench proto demo clean
+
+serve: $(SERVE)  ## start the server on the bundles of ./bundles
+	@exec $(BIN)/python -m server
+
+setup: $(DEV)  ## everything for export, tests and development
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(DEV)  ## the Python of the gRPC contract, from proto/ into server/pb/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=server/pb --pyi_out=server/pb --grpc_python_out=server/pb proto/sesame/v1/*.proto
+	sed -i 's/^from sesame\.v1 import/from server.pb.sesame.v1 import/' server/pb/sesame/v1/*_pb2_grpc.py
+
+$(SERVE): | .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve]'
+	@touch $@
+
+$(DEV): | .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve,export,dev]'
+	@touch $@ $(SERVE)
+
+.venv:
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,117 @@
+"""The bundle on disk: `<root>/<name>/<version>/`, written at once or not at all, and never changed after."""
+
+import dataclasses
+import errno
+import hashlib
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundle import labels
+from bundle.errors import BundleError
+from bundle.labels import Label
+from bundle.manifest import Graph, Manifest
+from bundle.probe import Probe
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: every hash verified, everything small read."""
+
+    path: Path
+    manifest: Manifest
+    labels: tuple[Label, ...]
+    probe: Probe
+
+    def graph(self, precision: str) -> tuple[Graph, Path]:
+        """The graph of that precision and where it lies. Raises BundleError where the bundle has none."""
+        for graph in self.manifest.graphs:
+            if graph.precision == precision:
+                return graph, self.path / graph.file
+        raise BundleError(f"The bundle '{self.manifest.name}' has no {precision} graph.")
+
+
+def find(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Name, version and folder of each bundle under the root, sorted; drafts and files of other programs left out."""
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and NAME.fullmatch(path.name)):
+        for version in versions(folder):
+            yield folder.name, str(version), folder / str(version)
+
+
+def versions(folder: Path) -> list[int]:
+    """The version numbers in a bundle's folder, ascending."""
+    return sorted(int(path.name) for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"[1-9]\d*", path.name))
+
+
+def read(path: Path) -> Bundle:
+    """Open a bundle and verify every hash in its manifest.
+
+    Raises BundleError naming the file that is missing, damaged or does not fit.
+    """
+    manifest = Manifest.from_json(_content(path, "manifest.json").decode("utf-8", "replace"))
+    for graph in manifest.graphs:
+        _verified(path, graph.file, graph.sha256)
+    table = labels.from_tsv(_verified(path, "labels.tsv", manifest.labels.sha256).decode())
+    probe = Probe.from_bytes(_verified(path, "probe.npz", manifest.probe_sha256))
+    if not len(table) == manifest.labels.classes == probe.probabilities.shape[1]:
+        raise BundleError(
+            f"The manifest names {manifest.labels.classes} classes, labels.tsv {len(table)} and the probe "
+            f"{probe.probabilities.shape[1]}: export the bundle again."
+        )
+    return Bundle(path, manifest, table, probe)
+
+
+def write(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    """Write a bundle under the next free version of its name and return its folder.
+
+    The manifest's version is set here. An interruption leaves nothing behind; of two writers at once the later one
+    takes the next number.
+    """
+    if not NAME.fullmatch(manifest.name):
+        raise BundleError(f"'{manifest.name}' cannot name a bundle: use letters, digits, dot, dash and underscore.")
+    folder = root / manifest.name
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".tmp-{uuid.uuid4().hex}"
+    draft.mkdir()
+    try:
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+        return _publish(draft, folder, manifest)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _publish(draft: Path, folder: Path, manifest: Manifest) -> Path:
+    while True:
+        version = str(max(versions(folder), default=0) + 1)
+        text = dataclasses.replace(manifest, version=version).to_json()
+        (draft / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
+        try:
+            return draft.rename(folder / version)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not (folder / version).is_dir():
+                raise
+
+
+def _content(path: Path, name: str) -> bytes:
+    if Path(name).name != name:
+        raise BundleError(f"The manifest names the file '{name}', which is not beside it.")
+    try:
+        return (path / name).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{name} of the bundle '{path.parent.name}/{path.name}' cannot be read.") from error
+
+
+def _verified(path: Path, name: str, sha256: str) -> bytes:
+    content = _content(path, name)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BundleError(
+            f"{name} of the bundle '{path.parent.name}/{path.name}' is not the file its manifest names "
+            "(sha256 differs): copy or export the bundle again."
+        )
+    return content

@@ -1,0 +1,141 @@
+"""Manifest: `manifest.json`, all that is known of a bundle besides its tensors."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from bundle import records
+from bundle.errors import BundleError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class SEBlockRow:
+    """One SE block: the module it belongs to, the channels it weighs, the channels inside."""
+
+    name: str
+    channels: int
+    squeezed: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The network. `macs` are multiply-adds for one image at the bundle's size; `variant` is where strides stand."""
+
+    name: str
+    variant: Literal["A", "B", "C"]
+    stem: str
+    parameters: int
+    macs: int
+    se_blocks: tuple[SEBlockRow, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint it came from; `taken` says which of several weight sets in the file."""
+
+    file: str
+    sha256: str
+    format: str
+    taken: str
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photo becomes Pixels. Lengths in pixels; `mean` and `std`, applied by the graph, are RGB of 0..255.
+
+    `short_side`: the shorter side becomes `resize_to`; `squash`: both do. Then the centre height x width is cut out.
+    """
+
+    height: int
+    width: int
+    resize: Literal["short_side", "squash"]
+    resize_to: int
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if not 1 <= max(self.height, self.width) <= self.resize_to <= 4096:
+            raise BundleError(
+                f"preprocessing cuts {self.height}x{self.width} out of a photo resized to {self.resize_to}: "
+                "resize_to must be at least the size, and at most 4096."
+            )
+        if min(self.height, self.width) < 1 or min(self.std) <= 0:
+            raise BundleError("preprocessing needs a height and width of at least 1, and a std above 0.")
+
+
+@dataclass(frozen=True)
+class LabelsRow:
+    """The label file: the set's name, the number of classes, the sha256 of labels.tsv."""
+
+    set: str
+    classes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file of the bundle."""
+
+    file: str
+    sha256: str
+    bytes: int
+    precision: str
+    opset: int
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """How near a graph in an engine came to the torch network, on `images` images of the kind that `inputs` says.
+
+    `max_dp` and `max_dlogp` are the largest differences of probability and of its logarithm over the top ten.
+    """
+
+    file: str
+    engine: str
+    precision: str
+    images: int
+    inputs: Literal["generated", "photos"]
+    max_dp: float
+    max_dlogp: float
+    top1_agreement: float
+    top5_agreement: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`. Paths in it are names of files beside it; `probe_sha256` is that of probe.npz."""
+
+    schema: int
+    name: str
+    version: str
+    created: str
+    architecture: Architecture
+    source: Source
+    preprocessing: Preprocessing
+    labels: LabelsRow
+    graphs: tuple[Graph, ...]
+    parity: tuple[ParityRow, ...]
+    probe_sha256: str
+    tools: dict[str, str]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises BundleError when the text is not a manifest, or one of a newer schema."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise BundleError(f"manifest.json is not JSON ({error}): export the bundle again.") from error
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise BundleError(
+                f"manifest.json has schema {schema} and this Sesame reads up to {SCHEMA}: update Sesame, "
+                "or export the bundle again with this version."
+            )
+        return records.read(cls, data, "manifest")

@@ -1,0 +1,58 @@
+"""Reading dataclasses from JSON, checked field by field."""
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+from bundle.errors import BundleError
+
+T = TypeVar("T")
+
+
+def read(cls: type[T], data: object, where: str) -> T:
+    """An instance of the dataclass from parsed JSON; unknown keys are left for newer programs to read.
+
+    Raises BundleError naming the field (`where.field`) that is missing or of the wrong kind.
+    """
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} must be an object, not {type(data).__name__}.")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name in data:
+            values[field.name] = _value(hints[field.name], data[field.name], f"{where}.{field.name}")
+        elif field.default is dataclasses.MISSING:
+            raise BundleError(f"{where}.{field.name} is missing.")
+    return cls(**values)
+
+
+def _value(kind: Any, value: object, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return read(typing.cast(type, kind), value, where)
+    if origin is types.UnionType:
+        return None if value is None else _value(arguments[0], value, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise BundleError(f"{where} must be one of {', '.join(map(str, arguments))}, not {value!r}.")
+        return value
+    if origin is tuple:
+        return _tuple(arguments, value, where)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise BundleError(f"{where} must be an object.")
+        return {str(key): _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise BundleError(f"{where} must be {kind.__name__}, not {value!r}.")
+    return value
+
+
+def _tuple(arguments: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise BundleError(f"{where} must be a list.")
+    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+        raise BundleError(f"{where} must have {len(arguments)} entries, not {len(value)}.")
+    return tuple(_value(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))

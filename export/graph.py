@@ -1,0 +1,95 @@
+"""The graph: a torch network as plain ONNX, from uint8 photos to probabilities."""
+
+import logging
+import re
+import warnings
+from collections import Counter
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from models.se import SEBlock
+
+OPSET = 20
+INPUT, OUTPUT = "pixels", "probabilities"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+class ServedNetwork(nn.Module):
+    """A network with what a server should not have to know: (n, h, w, 3) uint8 RGB in, (n, classes) probabilities out.
+
+    The mean is subtracted before the first convolution and not folded into it: that one pads with zeros, and a folded
+    mean would pad with something else.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return self.network(x).float().softmax(1)
+
+
+def to_onnx(served: ServedNetwork, height: int, width: int) -> bytes:
+    """The network as a checked ONNX model; equal networks give equal bytes.
+
+    torch's exporter folds each BatchNorm into its convolution. Nodes are named by module, those of an SE block
+    `<block>/se/…`. Raises onnx.checker.ValidationError if the exporter produced something invalid.
+    """
+    example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's and its libraries' own deprecations
+        program = torch.onnx.export(
+            served,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing. This is a bug.")
+    model = program.model_proto
+    _name_nodes(model, {name for name, module in served.network.named_modules() if isinstance(module, SEBlock)})
+    _strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _name_nodes(model: onnx.ModelProto, se_modules: set[str]) -> None:
+    """Name nodes by the module they come from: `layer1.0/se/fc1/Conv`, `layer1.0.bn1/Conv`, `Softmax`."""
+    used: Counter[str] = Counter()
+    for node in model.graph.node:
+        module = _module(node)
+        block = next((se for se in se_modules if module == se or module.startswith(f"{se}.")), None)
+        if block is not None:
+            module = "/".join(filter(None, [block.rpartition(".")[0], "se", module.removeprefix(block).lstrip(".")]))
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        used[name] += 1
+        node.name = name if used[name] == 1 else f"{name}_{used[name]}"
+
+
+def _module(node: onnx.NodeProto) -> str:
+    """The dotted path of the innermost module a node was traced in, relative to the network; "" outside of it."""
+    scopes = next((item.value for item in node.metadata_props if item.key == _SCOPES), "[]")
+    paths = [path for path in re.findall(r"'([^']*)'", scopes)[:-1] if path.startswith("network.")]
+    return paths[-1].removeprefix("network.") if paths else ""
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes for its own debugging: it names paths of this machine and changes between runs."""
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    model.producer_name, model.producer_version = "sesame", ""

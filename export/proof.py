@@ -1,0 +1,54 @@
+"""The proof of an exported graph: its probabilities beside the torch network's own, on the same pixels."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from bundle import parity
+from bundle.images import Pixels
+from bundle.parity import MAX_DLOGP, MAX_DP, Parity
+from bundle.predictions import Probabilities
+from export.errors import ExportError
+from export.graph import INPUT, OUTPUT
+
+_BATCH = 8
+Advance = Callable[[int, int], None]  # (images done, images in all)
+
+
+def torch_probabilities(served: nn.Module, pixels: Pixels, advance: Advance) -> Probabilities:
+    """The reference: (n, classes) from the torch network itself."""
+
+    def run(batch: Pixels) -> Probabilities:
+        with torch.inference_mode():
+            return np.asarray(served(torch.from_numpy(batch)))
+
+    return _in_batches(run, pixels, advance)
+
+
+def onnx_probabilities(model: bytes, pixels: Pixels, advance: Advance) -> Probabilities:
+    """(n, classes) from ONNX Runtime on the CPU."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return _in_batches(lambda batch: np.asarray(session.run([OUTPUT], {INPUT: batch})[0]), pixels, advance)
+
+
+def demand_parity(reference: Probabilities, exported: Probabilities) -> Parity:
+    """Compare; raises ExportError when the graph misses a tolerance of `bundle.parity`."""
+    found = parity.compare(reference, exported)
+    if not found.kept():
+        raise ExportError(
+            f"The graph does not answer as the torch network: max |Δp| {found.max_dp:.2g} (allowed {MAX_DP:g}), "
+            f"max |Δ log p| {found.max_dlogp:.2g} over the top ten (allowed {MAX_DLOGP:g}). No bundle was written; "
+            "weights of extreme size can cause it, else please report it with the checkpoint's name."
+        )
+    return found
+
+
+def _in_batches(run: Callable[[Pixels], Probabilities], pixels: Pixels, advance: Advance) -> Probabilities:
+    rows = []
+    for start in range(0, len(pixels), _BATCH):
+        rows.append(run(pixels[start : start + _BATCH]))
+        advance(min(start + _BATCH, len(pixels)), len(pixels))
+    return np.concatenate(rows)

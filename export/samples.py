@@ -1,0 +1,68 @@
+"""Samples: the images on which an exported graph is compared with the torch network."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bundle import images
+from bundle.errors import ImageError
+from bundle.images import Pixels
+from bundle.manifest import Preprocessing
+from export.errors import ExportError
+
+PROBE_IMAGES = 32
+_SEED = 20180619  # any: fixed, so that the same checkpoint gives the same bundle
+_MAX_PIXELS = 89_478_485  # Pillow's own limit
+
+
+def generated(height: int, width: int) -> Pixels:
+    """32 images made from a seed: noise fine and coarse, gradients, edges. Equal for equal sizes."""
+    random = np.random.default_rng(_SEED)
+    makers = (_noise, _blobs, _gradient, _edges)
+    return np.stack([makers[i % len(makers)](random, height, width) for i in range(PROBE_IMAGES)])
+
+
+def photos(folder: Path, preprocessing: Preprocessing, most: int = 256) -> Pixels:
+    """The photos under a folder, in the order of their paths, as the server would prepare them.
+
+    Raises ExportError where there are fewer than 32, or one cannot be decoded.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    if len(paths) < PROBE_IMAGES:
+        raise ExportError(f"'{folder}' holds {len(paths)} photos and at least {PROBE_IMAGES} are needed.")
+    pictures = []
+    for path in paths[:most]:
+        try:
+            pictures.append(images.to_picture(path.read_bytes(), preprocessing, _MAX_PIXELS))
+        except ImageError as error:
+            raise ExportError(f"The photo '{path}' cannot be used: {error} Or take it out of the folder.") from error
+    return np.stack(pictures)
+
+
+def _noise(random: np.random.Generator, height: int, width: int) -> Pixels:
+    return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _blobs(random: np.random.Generator, height: int, width: int) -> Pixels:
+    """Coarse noise, enlarged: large patches of one colour."""
+    cells = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return cells[np.arange(height) * 8 // height][:, np.arange(width) * 8 // width]
+
+
+def _gradient(random: np.random.Generator, height: int, width: int) -> Pixels:
+    ends = random.uniform(0, 255, (2, 2, 3))  # colours of the four corners
+    down = np.linspace(0, 1, height)[:, None, None]
+    across = np.linspace(0, 1, width)[None, :, None]
+    upper = ends[0, 0] * (1 - across) + ends[0, 1] * across
+    lower = ends[1, 0] * (1 - across) + ends[1, 1] * across
+    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+
+
+def _edges(random: np.random.Generator, height: int, width: int) -> Pixels:
+    """A plain ground with rectangles over it."""
+    picture = np.full((height, width, 3), random.integers(0, 256, 3), dtype=np.uint8)
+    for _ in range(6):
+        top, bottom = np.sort(random.integers(0, height + 1, 2))
+        left, right = np.sort(random.integers(0, width + 1, 2))
+        picture[top:bottom, left:right] = random.integers(0, 256, 3)
+    return picture

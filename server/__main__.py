@@ -1,0 +1,59 @@
+"""`python -m server`: reads the settings and runs the app."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from bundle.errors import BundleError
+from server import settings
+from server.app import LOAD_FAILED, App, leave_now
+from server.settings import Settings, SettingsError
+
+USAGE_ERROR = 2
+
+
+def main() -> None:
+    """Exit codes: 0 stopped by a signal with all work done, 1 cut short, 2 usage, 3 a bundle failed to load."""
+    parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
+    parser.add_argument("command", nargs="?", default="serve", choices=("serve",), help="the default")
+    settings.add_options(parser)
+    options = vars(parser.parse_args())
+    options.pop("command")
+    try:
+        chosen = settings.read(options, os.environ)
+    except SettingsError as error:
+        parser.exit(USAGE_ERROR, f"server: {error}\n")
+    logging.basicConfig(
+        level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    leave_now(_serve(chosen))
+
+
+def _serve(chosen: Settings) -> int:
+    async def run() -> int:
+        return await App(chosen).run()
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(run())
+    except BundleError as error:
+        logging.getLogger(__name__).error("%s", error)
+        return LOAD_FAILED
+    except OSError as error:
+        logging.getLogger(__name__).error("%s: choose another port with --http-port or --grpc-port", error)
+        return USAGE_ERROR
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()

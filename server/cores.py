@@ -1,0 +1,42 @@
+"""Cores: how many processors this process may really use, and how decoding and the engine share them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+
+
+def usable(root: Path = Path("/")) -> int:
+    """The affinity mask, or a container's CPU quota (rounded up) where that is less. At least 1."""
+    mask = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(root)
+    return max(1, mask if quota is None else min(mask, -int(-quota // 1)))
+
+
+def _quota(root: Path) -> float | None:
+    """CPUs allowed by the control group, version 2 or 1; None where there is no limit."""
+    try:
+        quota, period = (root / _CGROUP_V2.relative_to("/")).read_text().split()
+    except (OSError, ValueError):
+        try:
+            folder = root / _CGROUP_V1.relative_to("/")
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        except OSError:
+            return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Threads for decoding and for the CPU engine. Both may use every core: neither spins while it waits."""
+
+    decode: int
+    engine: int
+
+
+def shares(decode_threads: int, engine_threads: int) -> Shares:
+    """As wished; 0 is one thread per usable core."""
+    cores = usable()
+    return Shares(decode_threads or cores, engine_threads or cores)

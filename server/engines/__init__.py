@@ -1,0 +1,60 @@
+"""Engine: runs Pixels to probabilities. One file each."""
+
+from typing import Protocol
+
+import numpy as np
+
+from bundle import parity
+from bundle.images import Pixels
+from bundle.parity import Parity
+from bundle.predictions import Probabilities
+from bundle.probe import Probe
+
+
+class Engine(Protocol):
+    """What the batcher needs. `run` is called by one thread at a time; it may raise anything."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        """(n, height, width, 3) to (n, classes), rows in the order of the images."""
+        ...
+
+
+class EngineFailed(Exception):
+    """An engine raised, or answered with something that is not probabilities of these images."""
+
+
+def run_checked(engine: Engine, pixels: Pixels, classes: int) -> Probabilities:
+    """Run, and trust nothing: raises EngineFailed for an exception, a wrong number of rows or classes, or NaN."""
+    try:
+        rows = engine.run(pixels)
+    except Exception as error:
+        raise EngineFailed(f"{engine.name} raised {type(error).__name__}: {error}") from error
+    if rows.shape != (len(pixels), classes):
+        raise EngineFailed(f"{engine.name} answered {rows.shape} to {len(pixels)} images of {classes} classes")
+    if not np.isfinite(rows).all():
+        raise EngineFailed(f"{engine.name} answered with values that are not finite")
+    return rows
+
+
+def check(engine: Engine, probe: Probe, max_batch: int) -> Parity:
+    """Warm the engine up on the bundle's probe, alone and in batches, and compare with the exporter's answers.
+
+    Raises EngineFailed when the engine does not keep the tolerances of `bundle.parity`.
+    """
+    classes = probe.probabilities.shape[1]
+    run_checked(engine, probe.pixels[:1], classes)
+    starts = range(0, len(probe.pixels), max_batch)
+    rows = np.concatenate([run_checked(engine, probe.pixels[at : at + max_batch], classes) for at in starts])
+    found = parity.compare(probe.probabilities, rows)
+    if not found.kept():
+        raise EngineFailed(
+            f"{engine.name} does not answer the bundle's probe as its export did: max |Δp| {found.max_dp:.2g}, "
+            f"max |Δ log p| {found.max_dlogp:.2g}"
+        )
+    return found

@@ -1,0 +1,46 @@
+"""ServingError: everything that a caller can be told went wrong, by one code. Each face translates every code."""
+
+from enum import StrEnum
+
+from bundle.errors import ImageError
+
+
+class Code(StrEnum):
+    """The names of the errors in the API: `code` of a problem document, `sesame-code` of a gRPC trailer."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_PATH = "unknown_path"
+    METHOD = "method"
+    SLOW_BODY = "slow_body"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    BAD_IMAGE = "bad_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    ANIMATED = "animated"
+    QUEUE_FULL = "queue_full"
+    ENGINE_FAILED = "engine_failed"
+    INTERNAL = "internal"
+    NOT_READY = "not_ready"
+    DRAINING = "draining"
+    DEADLINE = "deadline"
+
+
+PER_IMAGE = frozenset(
+    {Code.TOO_LARGE, Code.UNSUPPORTED_TYPE, Code.BAD_IMAGE, Code.TOO_MANY_PIXELS, Code.ANIMATED},
+)
+"""Faults of one image: among several in a request they fail that one only."""
+
+
+class ServingError(Exception):
+    """A request, or one image of it, that gets no answer. `detail` is for the caller and says the cure."""
+
+    def __init__(self, code: Code, detail: str, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+    @classmethod
+    def of_image(cls, error: ImageError) -> "ServingError":
+        return cls(Code(error.code), str(error))

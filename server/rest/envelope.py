@@ -1,0 +1,49 @@
+"""Envelope: what every HTTP exchange carries besides its content: a request id, and its line in the log.
+
+Pure ASGI, because starlette's own middleware class hides a caller's leaving.
+"""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("server.access")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Envelope:
+    """Echoes `X-Request-Id`, or makes one where it is missing or unfit; forbids content sniffing; logs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        started_s = time.perf_counter()
+        status = 0
+
+        async def send_in_envelope(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_in_envelope)
+        finally:
+            elapsed_ms = (time.perf_counter() - started_s) * 1e3
+            level = logging.DEBUG if scope["method"] == "GET" and status == 200 else logging.INFO
+            log.log(
+                level, "%s %s %d %.1f ms id=%s", scope["method"], scope["path"][:256], status, elapsed_ms, request_id
+            )

@@ -1,0 +1,249 @@
+"""RestFace: the routes. Translates requests into calls of the service and its answers into JSON; decides nothing."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
+
+from server.errors import Code, ServingError
+from server.lifecycle import Lifecycle
+from server.metrics import Metrics
+from server.repository import Entry, Repository, State
+from server.rest import schema
+from server.rest.bodies import Body, read_body
+from server.rest.envelope import Envelope
+from server.rest.problems import CALLER_GONE, LastProblem, Problem, document
+from server.service import Answer, Classified, Classifier
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_MAX_TIMEOUT_MS = 60_000
+
+
+class RestFace:
+    """One ASGI application over the service; `app` is what the HTTP server runs."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        repository: Repository,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        default_timeout_ms: int,
+        version: str,
+    ) -> None:
+        self._classifier = classifier
+        self._repository = repository
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._default_timeout_ms = default_timeout_ms
+        self.app: ASGIApp = Envelope(self._application(version))
+
+    def _application(self, version: str) -> FastAPI:
+        app = FastAPI(title="Sesame", version=version, description=schema.DESCRIPTION)
+        app.add_api_route("/classify", self.classify, methods=["POST"], **schema.CLASSIFY)
+        app.add_api_route("/models", self.models, **schema.MODELS)
+        app.add_api_route("/models/{name}", self.model, **schema.MODEL)
+        app.add_api_route("/models/{name}/labels", self.labels, **schema.LABELS)
+        app.add_api_route("/livez", self.live, **schema.LIVE)
+        app.add_api_route("/readyz", self.ready, **schema.READY)
+        app.add_api_route("/metrics", self.metrics, **schema.METRICS)
+        app.add_api_route("/", self.home, include_in_schema=False)
+        app.add_exception_handler(ServingError, self._serving_error)  # type: ignore[arg-type]
+        app.add_exception_handler(RequestValidationError, self._invalid)  # type: ignore[arg-type]
+        app.add_exception_handler(HTTPException, self._no_route)  # type: ignore[arg-type]
+        app.add_exception_handler(ClientDisconnect, self._gone)
+        app.add_exception_handler(Exception, self._bug)
+        return app
+
+    async def classify(self, request: Request) -> Response:
+        """Classify one photo, or several."""
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_ms(request) / 1e3
+        body = await self._body(request, deadline_s)
+        wanted = {**body.fields, **request.query_params}
+        work = self._classifier.classify(
+            body.photos,
+            model=_text(wanted, "model"),
+            version=_text(wanted, "version"),
+            top_k=_whole_number(wanted, "top_k"),
+            deadline_s=deadline_s,
+        )
+        classified = await _unless_gone(request, work)
+        self._metrics.requests.labels("rest", "ok").inc()
+        return JSONResponse(_answers(classified, body.many))
+
+    def _timeout_ms(self, request: Request) -> int:
+        text = request.headers.get("x-request-timeout-ms")
+        if text is None:
+            return self._default_timeout_ms
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= _MAX_TIMEOUT_MS):
+            raise ServingError(
+                Code.MALFORMED, f"X-Request-Timeout-Ms must be a whole number from 1 to {_MAX_TIMEOUT_MS}."
+            )
+        return int(text)
+
+    async def _body(self, request: Request, deadline_s: float) -> Body:
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await read_body(request, self._classifier.limits)
+        except TimeoutError:
+            raise ServingError(Code.SLOW_BODY, "The body came too slowly: send it within the request's time.") from None
+
+    async def models(self) -> Response:
+        """Every model version with its state, input, engine and parity."""
+        return JSONResponse({"models": [_described(entry) for entry in self._repository.entries()]})
+
+    async def model(self, name: str) -> Response:
+        """The versions of one model."""
+        return JSONResponse({"models": [_described(entry) for entry in self._repository.versions(name)]})
+
+    async def labels(self, name: str, version: str = "") -> Response:
+        """The labels of a model version, in output order."""
+        bundle = self._repository.pick(name, version).loaded.bundle
+        rows = [{"index": i, "id": label.id, "label": label.name} for i, label in enumerate(bundle.labels)]
+        return JSONResponse({"model": bundle.manifest.name, "version": bundle.manifest.version, "labels": rows})
+
+    async def live(self) -> Response:
+        """Whether the process works; when not, it should be started again."""
+        return JSONResponse({"live": True})
+
+    async def ready(self) -> Response:
+        """Whether new requests should be sent here."""
+        ready = self._lifecycle.ready
+        models = [_state(entry) for entry in self._repository.entries()]
+        return JSONResponse({"phase": self._lifecycle.phase.value, "models": models}, 200 if ready else 503)
+
+    async def metrics(self) -> Response:
+        """Prometheus metrics."""
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def home(self) -> Response:
+        return RedirectResponse("/docs")
+
+    async def _serving_error(self, request: Request, error: ServingError) -> Response:
+        self._metrics.requests.labels("rest", error.code.value).inc()
+        unread = error.code in (Code.TOO_LARGE, Code.SLOW_BODY)
+        return LastProblem(error) if unread else Problem(error)
+
+    async def _invalid(self, request: Request, error: RequestValidationError) -> Response:
+        return await self._serving_error(request, ServingError(Code.MALFORMED, str(error.errors()[0]["msg"])))
+
+    async def _no_route(self, request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            return Problem(ServingError(Code.METHOD, f"Use {allowed} here."), dict(error.headers or {}))
+        return Problem(ServingError(Code.UNKNOWN_PATH, "There is nothing at this address: see /docs."))
+
+    async def _gone(self, request: Request, error: Exception) -> Response:
+        self._metrics.requests.labels("rest", "gone").inc()
+        return Response(status_code=CALLER_GONE)
+
+    async def _bug(self, request: Request, error: Exception) -> Response:
+        self._metrics.requests.labels("rest", Code.INTERNAL.value).inc()
+        return Problem(ServingError(Code.INTERNAL, "The server made a mistake; its log has the details."))
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; cancels it and raises ClientDisconnect when the caller leaves first.
+
+    The HTTP server does not cancel handlers by itself. The body has been read, so all that `receive` can still bring is
+    the end of the connection.
+    """
+    doing = asyncio.create_task(work)
+    leaving = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise ClientDisconnect
+        return doing.result()
+    finally:
+        doing.cancel()
+        leaving.cancel()
+
+
+def _text(wanted: dict[str, Any], name: str) -> str:
+    value = wanted.get(name, "")
+    if not isinstance(value, str):
+        raise ServingError(Code.MALFORMED, f"{name} must be a text.")
+    return value
+
+
+def _whole_number(wanted: dict[str, Any], name: str) -> int | None:
+    value = wanted.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value[:9])
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise ServingError(Code.MALFORMED, f"{name} must be a whole number.")
+    return value
+
+
+def _answers(classified: Classified, many: bool) -> dict[str, Any]:
+    results = [_result(classified, outcome) for outcome in classified.outcomes]
+    if many:
+        return {"results": results}
+    if isinstance(classified.outcomes[0], ServingError):
+        raise classified.outcomes[0]
+    return results[0]
+
+
+def _result(classified: Classified, outcome: Answer | ServingError) -> dict[str, Any]:
+    if isinstance(outcome, ServingError):
+        problem = document(outcome)
+        return {"error": {key: problem[key] for key in ("status", "code", "detail")}}
+    return {
+        "model": classified.model,
+        "version": classified.version,
+        "predictions": [
+            {"index": best.index, "id": best.id, "label": best.label, "probability": best.probability}
+            for best in outcome.predictions
+        ],
+        "timing_ms": {
+            "decode": round(outcome.decode_ms, 3),
+            "queue": round(outcome.queue_ms, 3),
+            "infer": round(outcome.infer_ms, 3),
+            "total": round(outcome.total_ms, 3),
+        },
+        "batch": outcome.batch,
+    }
+
+
+def _state(entry: Entry) -> dict[str, Any]:
+    return {"model": entry.name, "version": entry.version, "state": entry.state.value, "reason": entry.reason}
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    if entry.state is not State.READY or entry.ready is None:
+        return _state(entry)
+    manifest, loaded = entry.ready.loaded.bundle.manifest, entry.ready.loaded
+    fit = manifest.preprocessing
+    return {
+        **_state(entry),
+        "architecture": manifest.architecture.name,
+        "parameters": manifest.architecture.parameters,
+        "macs": manifest.architecture.macs,
+        "labels": {"set": manifest.labels.set, "classes": manifest.labels.classes},
+        "input": {
+            "height": fit.height,
+            "width": fit.width,
+            "resize": fit.resize,
+            "resize_to": fit.resize_to,
+            "interpolation": fit.interpolation,
+        },
+        "engine": {"name": loaded.engine.name, "precision": loaded.engine.precision, "why": loaded.why},
+        "parity": {
+            "images": loaded.parity.images,
+            "max_dp": loaded.parity.max_dp,
+            "max_dlogp": loaded.parity.max_dlogp,
+            "top1_agreement": loaded.parity.top1_agreement,
+            "top5_agreement": loaded.parity.top5_agreement,
+        },
+    }

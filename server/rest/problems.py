@@ -1,0 +1,89 @@
+"""Problems: every ServingError as an RFC 9457 problem document."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from server.errors import Code, ServingError
+
+STATUS: dict[Code, HTTPStatus] = {
+    Code.MALFORMED: HTTPStatus.BAD_REQUEST,
+    Code.UNKNOWN_MODEL: HTTPStatus.NOT_FOUND,
+    Code.UNKNOWN_PATH: HTTPStatus.NOT_FOUND,
+    Code.METHOD: HTTPStatus.METHOD_NOT_ALLOWED,
+    Code.SLOW_BODY: HTTPStatus.REQUEST_TIMEOUT,
+    Code.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Code.UNSUPPORTED_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Code.BAD_IMAGE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.TOO_MANY_PIXELS: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.ANIMATED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.QUEUE_FULL: HTTPStatus.TOO_MANY_REQUESTS,
+    Code.ENGINE_FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Code.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Code.NOT_READY: HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.DRAINING: HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.DEADLINE: HTTPStatus.GATEWAY_TIMEOUT,
+}
+CALLER_GONE = 499
+"""nginx's number for a caller who left before the answer; it reaches the log alone."""
+
+_DISCARDED_BYTES = 64 << 20
+_DISCARDED_S = 5.0
+
+
+def document(error: ServingError) -> dict[str, Any]:
+    """The body: what happened (`title`, `code`), and to this request (`detail`)."""
+    status = STATUS[error.code]
+    return {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "code": error.code.value,
+        "detail": error.detail,
+    }
+
+
+class Problem(JSONResponse):
+    """The answer to a request that failed whole."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, error: ServingError, headers: dict[str, str] | None = None) -> None:
+        if error.retry_after_s is not None:
+            headers = {**(headers or {}), "Retry-After": str(error.retry_after_s)}
+        super().__init__(document(error), STATUS[error.code], headers)
+
+
+class LastProblem(Problem):
+    """The answer to a request whose body was not read to its end: the connection closes after it.
+
+    A client that is still sending would meet a reset before it reads the answer, so the rest is read and thrown away
+    for a while, unless the client waits for "100 Continue" and has sent nothing.
+    """
+
+    def __init__(self, error: ServingError) -> None:
+        super().__init__(error, {"Connection": "close"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        waits = any(name == b"expect" for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        if not waits:
+            await _discard(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    left = _DISCARDED_BYTES
+    try:
+        async with asyncio.timeout(_DISCARDED_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return

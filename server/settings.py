@@ -1,0 +1,100 @@
+"""Settings: everything an operator can choose, each an option `--name` and an environment variable `SESAME_NAME`."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MIB = 1 << 20
+
+
+def _setting(default: Any, help: str, least: int | None = None, most: int | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Lengths of time end in `_ms` or `_s`, sizes in `_bytes`. 0 threads: as many as there are cores to use."""
+
+    host: str = _setting("127.0.0.1", "address to listen on")
+    http_port: int = _setting(8000, "port of REST; 0 takes a free one", 0, 65535)
+    grpc_port: int = _setting(8001, "port of gRPC; 0 takes a free one", 0, 65535)
+    bundles: Path = _setting(Path("bundles"), "folder of the bundles to serve")
+    default_model: str = _setting("", "the model of requests that name none")
+    keep_going: bool = _setting(False, "serve even though a bundle failed to load at the start")
+    max_image_bytes: int = _setting(20 * _MIB, "largest encoded image", 1)
+    max_request_bytes: int = _setting(64 * _MIB, "largest request", 1)
+    max_pixels: int = _setting(50_000_000, "largest image by its header, width x height", 1, 89_478_485)
+    max_images: int = _setting(64, "most images in a request", 1)
+    queue_images: int = _setting(256, "most images admitted and not yet answered, for each model version", 1)
+    max_batch: int = _setting(32, "most images in a batch", 1)
+    decode_threads: int = _setting(0, "threads that decode photos", 0, 256)
+    engine_threads: int = _setting(0, "threads of the CPU engine", 0, 256)
+    default_timeout_ms: int = _setting(30_000, "deadline of requests that set none", 1, 600_000)
+    drain_delay_s: int = _setting(0, "time to go on taking work after SIGTERM, while not ready", 0, 3600)
+    drain_limit_s: int = _setting(30, "time that accepted work has to end after that", 0, 3600)
+    log_level: str = _setting("info", "debug, info, warning or error")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_range(field, getattr(self, field.name))
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise SettingsError(f"log_level must be debug, info, warning or error, not {self.log_level!r}.")
+        if self.queue_images < self.max_images:
+            raise SettingsError("queue_images must be at least max_images, or full requests could never be admitted.")
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names it and what it may be."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """One option for each setting."""
+    for field in dataclasses.fields(Settings):
+        option = f"--{field.name.replace('_', '-')}"
+        help = f"{field.metadata['help']} (default: {field.default or 'none'}; SESAME_{field.name.upper()})"
+        if field.type is bool:
+            parser.add_argument(option, action="store_const", const="true", help=help)
+        else:
+            parser.add_argument(option, help=help, metavar="VALUE")
+
+
+def read(options: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """Settings from parsed options, which win, and the environment.
+
+    Raises SettingsError for a value out of range or of the wrong kind, and for a SESAME_ variable that is none.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    prefixed = {
+        key.removeprefix("SESAME_").lower(): value for key, value in environment.items() if key.startswith("SESAME_")
+    }
+    unknown = prefixed.keys() - fields
+    if unknown:
+        raise SettingsError(f"There is no setting SESAME_{min(unknown).upper()}: see --help for the known ones.")
+    texts = prefixed | {key: value for key, value in options.items() if value is not None}
+    return Settings(**{name: _parsed(fields[name], text) for name, text in texts.items()})
+
+
+def _parsed(field: "dataclasses.Field[Any]", text: str) -> Any:
+    if field.type is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise SettingsError(f"{field.name} must be true or false, not {text!r}.")
+        return text.lower() in ("true", "1")
+    if field.type is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise SettingsError(f"{field.name} must be a whole number, not {text!r}.") from None
+    return Path(text) if field.type is Path else text
+
+
+def _check_range(field: "dataclasses.Field[Any]", value: Any) -> None:
+    least, most = field.metadata["least"], field.metadata["most"]
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise SettingsError(f"{field.name} must be {_range(least, most)}, not {value}.")
+
+
+def _range(least: int | None, most: int | None) -> str:
+    return f"at least {least}" if most is None else f"from {least} to {most}"
