@@ -66,14 +66,19 @@ def read(path: Path) -> Bundle:
     return Bundle(path, manifest, table, probe)
 
 
+def demand_name(name: str) -> None:
+    """Raises BundleError where a bundle cannot have that name."""
+    if not NAME.fullmatch(name):
+        raise BundleError(f"'{name}' cannot name a bundle: use up to 64 letters, digits, dots, dashes and underscores.")
+
+
 def write(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
     """Write a bundle under the next free version of its name and return its folder.
 
     The manifest's version is set here. An interruption leaves nothing behind; of two writers at once the later one
     takes the next number.
     """
-    if not NAME.fullmatch(manifest.name):
-        raise BundleError(f"'{manifest.name}' cannot name a bundle: use letters, digits, dot, dash and underscore.")
+    demand_name(manifest.name)
     folder = root / manifest.name
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".tmp-{uuid.uuid4().hex}"

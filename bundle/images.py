@@ -16,6 +16,10 @@ Picture = NDArray[np.uint8]  # (height, width, 3), RGB: one image of Pixels
 MAX_SCANS = 100
 """Of a JPEG. Progressive encoders write about ten; each costs a pass over all pixels, whatever the file's size."""
 
+_BLOCK_PIXELS = 64
+"""A JPEG codes blocks of 8 x 8 and spends at least one bit on each: a header that promises more than its file can hold
+lies, and would have the decoder fill the rest with grey."""
+
 MAX_ASPECT = 16
 """Longer photos are cut before they are resized: 30 000 x 1 would otherwise become 1 920 000 x 64 on the way."""
 
@@ -76,6 +80,8 @@ def _opened(encoded: bytes, max_pixels: int) -> Image.Image:
         raise TooManyPixels(
             f"The image has {image.width} x {image.height} pixels and {max_pixels} are allowed: send a smaller one."
         )
+    if found == "JPEG" and 8 * len(encoded) * _BLOCK_PIXELS < image.width * image.height:
+        raise BadImage("The JPEG is shorter than its header says it must be: send the whole file.")
     if found != "JPEG" and getattr(image, "n_frames", 1) > 1:
         raise Animated(f"The {found} is animated: send one frame.")
     return image

@@ -56,14 +56,16 @@ def convert(path: Path, wishes: Wishes, progress: Progress) -> Path:
     Raises CheckpointError, BundleError or ExportError, each a sentence with its cure; then nothing was written.
     """
     notes = wishes.card_notes()
+    if wishes.name is not None:
+        files.demand_name(wishes.name)
     progress.step(f"reading {path.name}")
     trained = _understood(path, wishes)
     fit = trained.preprocessing
     served = ServedNetwork(trained.network, fit.mean, fit.std).eval()
-    progress.step(f"exporting {trained.spec.name} from {trained.source.taken} ({trained.layout.name} names)")
-    model = graph.to_onnx(served, fit.height, fit.width)
     progress.step("preparing images to compare on")
     pixels = samples.photos(wishes.photos, fit) if wishes.photos else samples.generated(fit.height, fit.width)
+    progress.step(f"exporting {trained.spec.name} from {trained.source.taken} ({trained.layout.name} names)")
+    model = graph.to_onnx(served, fit.height, fit.width)
     progress.step(f"running the torch network on {len(pixels)} images")
     reference = proof.torch_probabilities(served, pixels, progress.advance)
     progress.step("comparing the graph with it")

@@ -35,7 +35,7 @@ def photos(folder: Path, preprocessing: Preprocessing, most: int = 256) -> Pixel
         try:
             pictures.append(images.to_picture(path.read_bytes(), preprocessing, _MAX_PIXELS))
         except ImageError as error:
-            raise ExportError(f"The photo '{path}' cannot be used: {error} Or take it out of the folder.") from error
+            raise ExportError(f"The photo '{path}' cannot be used: {error}") from error
     return np.stack(pictures)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from bundle.errors import BundleError
 from server import settings
-from server.app import LOAD_FAILED, App, leave_now
+from server.app import LOAD_FAILED, App, handle_signals, leave_now
 from server.settings import Settings, SettingsError
 
 USAGE_ERROR = 2
@@ -34,7 +34,9 @@ def main() -> None:
 
 def _serve(chosen: Settings) -> int:
     async def run() -> int:
-        return await App(chosen).run()
+        app = App(chosen)
+        handle_signals(app)
+        return await app.run()
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -7,20 +7,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from pathlib import Path
 
 import uvicorn
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
-from bundle import files
-from server import cores, engines
-from server.batcher import Batcher, Device
-from server.engines.ort import OrtCpuEngine
+from bundle.files import Bundle
+from server import cores
+from server.batcher import Device
+from server.engines import choice
+from server.engines.choice import Choice
 from server.lifecycle import Lifecycle, Phase
+from server.loader import Loader
 from server.metrics import Metrics
-from server.repository import Entry, Loaded, Repository, State
+from server.repository import Repository
 from server.rest import RestFace
 from server.rpc import RpcFace
 from server.service import Classifier, Limits
@@ -47,61 +49,63 @@ class _HttpServer(uvicorn.Server):
 class App:
     """The composed server. Raises BundleError where there is nothing to serve. Create it inside the event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, choose: Callable[[Bundle, int], Choice] = choice.choose) -> None:
         self._settings = settings
-        self._shares = cores.shares(settings.decode_threads, settings.engine_threads)
-        self._device = Device("engine")
-        self._loaders = Threads(1, "load")
+        shares = cores.shares(settings.decode_threads, settings.engine_threads)
+        metrics = Metrics(CollectorRegistry())
         self._lifecycle = Lifecycle()
-        self._metrics = Metrics(CollectorRegistry())
-        self._repository = Repository(
-            settings.bundles, settings.default_model, self._open_bundle, self._make_batcher, self._model_changed
+        loader = Loader(
+            lambda bundle: choose(bundle, shares.engine),
+            Device("engine"),
+            settings.queue_images,
+            settings.max_batch,
+            metrics,
         )
+        self._repository = Repository(settings.bundles, settings.default_model, loader, metrics)
         limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_pixels, settings.max_images)
-        decoders = Threads(self._shares.decode, "decode")
-        classifier = Classifier(self._repository, decoders, self._lifecycle, limits, self._metrics)
+        decoders = Threads(shares.decode, "decode")
+        classifier = Classifier(self._repository, decoders, self._lifecycle, limits, metrics)
         timeout_ms = settings.default_timeout_ms
-        self._rpc = RpcFace(classifier, self._repository, self._metrics, timeout_ms)
-        rest = RestFace(classifier, self._repository, self._lifecycle, self._metrics, timeout_ms, version("sesame"))
-        self._http = _HttpServer(
-            uvicorn.Config(
-                rest.app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=settings.drain_limit_s,
-            )
-        )
-        self._leave = asyncio.Event()
-        self._signalled_at_s: float | None = None
+        self._rpc = RpcFace(classifier, self._repository, metrics, timeout_ms)
+        rest = RestFace(classifier, self._repository, self._lifecycle, metrics, timeout_ms, version("sesame"))
+        self._http = _http_server(rest.app, settings.drain_limit_s)
+        self._leaving = asyncio.Event()
+        self._left_at_s: float | None = None
 
-    async def run(self) -> int:
-        """Serve until a signal; returns the exit code. Raises OSError where a port is taken."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, number)
-        listener = _listen(self._settings.host, self._settings.http_port)
-        grpc_port = await self._rpc.start(self._settings.host, self._settings.grpc_port)
+    async def run(self, on_listening: Callable[[int, int], None] = lambda http_port, grpc_port: None) -> int:
+        """Serve until told to leave; returns the exit code. Raises OSError where a port is taken.
+
+        `on_listening` is told the ports of HTTP and gRPC as soon as they are open, before any bundle is loaded.
+        """
+        host = self._settings.host
+        listener = _listen(host, self._settings.http_port)
+        http_port = listener.getsockname()[1]
+        grpc_port = await self._rpc.start(host, self._settings.grpc_port)
         serving = asyncio.create_task(self._http.serve([listener]))
-        log.info(
-            "listening http=http://%s:%d grpc=%s:%d", self._settings.host, listener.getsockname()[1],
-            self._settings.host, grpc_port,
-        )  # fmt: skip
+        log.info("listening http=http://%s:%d grpc=%s:%d", host, http_port, host, grpc_port)
+        on_listening(http_port, grpc_port)
         loading = asyncio.create_task(self._load())
-        leaving = asyncio.create_task(self._leave.wait())
+        leaving = asyncio.create_task(self._leaving.wait())
         await asyncio.wait((loading, leaving), return_when=asyncio.FIRST_COMPLETED)
+        code = STOPPED
         if loading.done() and not loading.result():
             code = LOAD_FAILED
         else:
             await leaving
             await self._go_unready()
-            code = STOPPED
         return await self._drain(serving) or code
+
+    def leave(self) -> bool:
+        """Begin to leave; True when this was asked for before, and not just now."""
+        now_s = asyncio.get_running_loop().time()
+        if self._left_at_s is None:
+            self._left_at_s = now_s
+            self._leaving.set()
+        return now_s - self._left_at_s >= _DELIBERATE_S
 
     async def _load(self) -> bool:
         """Load all bundles; whether the server may go on with what was loaded."""
-        failed = await self._repository.load(self._loaders)
+        failed = await self._repository.load(Threads(1, "load"))
         if failed and not self._settings.keep_going:
             log.error("stopping: a bundle failed to load; mend or remove it, or serve the others with --keep-going")
             return False
@@ -124,46 +128,21 @@ class App:
         self._http.should_exit = True
         limit_s = self._settings.drain_limit_s
         _, waited = await asyncio.gather(self._rpc.stop(limit_s), asyncio.wait((serving,), timeout=limit_s + 1))
-        cut_short = bool(waited[1]) or any(entry.ready and entry.ready.batcher.taken for entry in self._entries())
+        cut_short = bool(waited[1]) or self._repository.unanswered() > 0
         log.info("stopped%s", ": some accepted work was cut short" if cut_short else "")
         return CUT_SHORT if cut_short else STOPPED
 
-    def _entries(self) -> list[Entry]:
-        return self._repository.entries()
 
-    def _signalled(self, number: int) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if self._signalled_at_s is None:
-            self._signalled_at_s = now_s
-            self._leave.set()
-        elif now_s - self._signalled_at_s >= _DELIBERATE_S:
+def handle_signals(app: App) -> None:
+    """SIGTERM and SIGINT let the app leave in order; a second one, later, at once."""
+
+    def signalled(number: int) -> None:
+        if app.leave():
             log.warning("a second signal: leaving at once")
             leave_now(128 + number)
 
-    def _open_bundle(self, path: Path) -> Loaded:
-        """In the loading thread: verify, build the engine, warm it up and check it."""
-        bundle = files.read(path)
-        graph, file = bundle.graph("fp32")
-        engine = OrtCpuEngine(file, self._shares.engine)
-        parity = engines.check(engine, bundle.probe, self._settings.max_batch)
-        return Loaded(bundle, engine, f"the only engine for {graph.file} on this machine", parity)
-
-    def _make_batcher(self, loaded: Loaded) -> Batcher:
-        manifest = loaded.bundle.manifest
-        labels = (manifest.name, manifest.version)
-        batcher = Batcher(
-            lambda pixels: engines.run_checked(loaded.engine, pixels, manifest.labels.classes),
-            self._device,
-            self._settings.queue_images,
-            self._settings.max_batch,
-            self._metrics.batch_images.labels(*labels).observe,
-        )
-        self._metrics.places.labels(*labels).set_function(lambda: batcher.taken)
-        return batcher
-
-    def _model_changed(self, entry: Entry) -> None:
-        ready = entry.state is State.READY
-        self._metrics.model_ready.labels(entry.name, entry.version).set(ready)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signalled, number)
 
 
 def leave_now(code: int) -> None:
@@ -171,6 +150,18 @@ def leave_now(code: int) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
+
+
+def _http_server(app: ASGIApp, drain_limit_s: int) -> _HttpServer:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=drain_limit_s,
+    )
+    return _HttpServer(config)
 
 
 def _listen(host: str, port: int) -> socket.socket:

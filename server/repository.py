@@ -1,18 +1,16 @@
 """Repository: the bundles that the server knows, the state of each version, and which one a request means."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from bundle import files
 from bundle.errors import BundleError
-from bundle.files import Bundle
-from bundle.parity import Parity
-from server.batcher import Batcher
-from server.engines import Engine, EngineFailed
+from server.engines import EngineFailed
 from server.errors import Code, ServingError
+from server.loader import Loader, ReadyModel
+from server.metrics import Metrics
 from server.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -22,24 +20,6 @@ class State(StrEnum):
     LOADING = "LOADING"
     READY = "READY"
     FAILED = "FAILED"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A bundle with its engine and why that one; `parity` is what the engine kept on the bundle's probe."""
-
-    bundle: Bundle
-    engine: Engine
-    why: str
-    parity: Parity
-
-
-@dataclass(frozen=True)
-class ReadyModel:
-    """A model version that answers."""
-
-    loaded: Loaded
-    batcher: Batcher
 
 
 @dataclass
@@ -53,27 +33,17 @@ class Entry:
     reason: str = ""
     ready: ReadyModel | None = None
 
-
-Open = Callable[[Path], Loaded]
-"""Opens a bundle, slowly, in a thread; raises BundleError or EngineFailed."""
+    def is_ready(self) -> bool:
+        return self.ready is not None
 
 
 class Repository:
     """Finds bundles at once, loads them one after another, and chooses among them."""
 
-    def __init__(
-        self,
-        root: Path,
-        default_model: str,
-        open_bundle: Open,
-        make_batcher: Callable[[Loaded], Batcher],
-        changed: Callable[[Entry], None] = lambda entry: None,
-    ) -> None:
+    def __init__(self, root: Path, default_model: str, loader: Loader, metrics: Metrics) -> None:
         """Raises BundleError where the root holds no bundle, or not the default model."""
         self._default_model = default_model
-        self._open = open_bundle
-        self._make_batcher = make_batcher
-        self._changed = changed
+        self._loader = loader
         if not root.is_dir():
             raise BundleError(f"There is no folder of bundles '{root}': name one with --bundles.")
         self._entries = [Entry(name, version, path) for name, version, path in files.find(root)]
@@ -81,6 +51,8 @@ class Repository:
             raise BundleError(f"The folder '{root}' holds no bundle: make one with 'python -m export convert'.")
         if default_model and default_model not in self.names():
             raise BundleError(f"The default model '{default_model}' is none of {', '.join(self.names())}.")
+        for entry in self._entries:
+            metrics.model_ready.labels(entry.name, entry.version).set_function(entry.is_ready)
 
     def entries(self) -> list[Entry]:
         """All versions, by name and then number."""
@@ -106,18 +78,21 @@ class Repository:
 
     async def _load(self, entry: Entry, threads: Threads) -> None:
         try:
-            loaded = await threads.run(self._open, entry.path)
+            loaded = await threads.run(self._loader.load, entry.path)
             manifest = loaded.bundle.manifest
             if (manifest.name, manifest.version) != (entry.name, entry.version):
                 raise BundleError(
                     f"The manifest names itself {manifest.name}/{manifest.version}: keep the folder as it was exported."
                 )
-            entry.ready, entry.state = ReadyModel(loaded, self._make_batcher(loaded)), State.READY
+            entry.ready, entry.state = self._loader.serve(loaded), State.READY
             log.info("model ready name=%s version=%s engine=%s", entry.name, entry.version, loaded.engine.name)
         except (BundleError, EngineFailed) as error:
             entry.state, entry.reason = State.FAILED, str(error)
             log.error("model failed name=%s version=%s reason=%s", entry.name, entry.version, error)
-        self._changed(entry)
+
+    def unanswered(self) -> int:
+        """Images admitted to any model and not yet answered."""
+        return sum(entry.ready.batcher.taken for entry in self._entries if entry.ready)
 
     def pick(self, name: str, version: str) -> ReadyModel:
         """The model version that a request means; raises ServingError where it is unknown, unclear or not ready."""

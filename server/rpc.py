@@ -73,20 +73,15 @@ class RpcFace(pb_grpc.ImageClassifierServicer):
             bound = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"gRPC cannot listen on {address}") from error
-        await self.set_health("", serving=False)
-        await self.set_health(_SERVICE, serving=False)
+        await self.set_ready(False)
         await self._server.start()
         return bound
 
-    async def set_health(self, service: str, serving: bool) -> None:
-        """The health of one service name: "" and the service for the server, a model's name for the model."""
-        state = health_pb2.HealthCheckResponse
-        await self._health.set(service, state.SERVING if serving else state.NOT_SERVING)
-
     async def set_ready(self, ready: bool) -> None:
-        """The health of the server as a whole."""
-        await self.set_health("", ready)
-        await self.set_health(_SERVICE, ready)
+        """What the health service says of the server and of its one service."""
+        state = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set("", state)
+        await self._health.set(_SERVICE, state)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those running have `grace_s` to end."""

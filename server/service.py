@@ -14,8 +14,9 @@ from bundle.predictions import Prediction
 from server.batcher import Place
 from server.errors import PER_IMAGE, Code, ServingError
 from server.lifecycle import Lifecycle
+from server.loader import ReadyModel
 from server.metrics import Metrics
-from server.repository import ReadyModel, Repository
+from server.repository import Repository
 from server.threads import Threads
 
 DEFAULT_TOP_K = 5

@@ -16,12 +16,13 @@ from starlette.types import ASGIApp
 from server.errors import Code, ServingError
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
-from server.repository import Entry, Repository, State
+from server.repository import Repository
 from server.rest import schema
+from server.rest.answers import answers, described, state
 from server.rest.bodies import Body, read_body
 from server.rest.envelope import Envelope
-from server.rest.problems import CALLER_GONE, LastProblem, Problem, document
-from server.service import Answer, Classified, Classifier
+from server.rest.problems import CALLER_GONE, LastProblem, Problem
+from server.service import Classifier
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class RestFace:
         )
         classified = await _unless_gone(request, work)
         self._metrics.requests.labels("rest", "ok").inc()
-        return JSONResponse(_answers(classified, body.many))
+        return JSONResponse(answers(classified, body.many))
 
     def _timeout_ms(self, request: Request) -> int:
         text = request.headers.get("x-request-timeout-ms")
@@ -100,11 +101,11 @@ class RestFace:
 
     async def models(self) -> Response:
         """Every model version with its state, input, engine and parity."""
-        return JSONResponse({"models": [_described(entry) for entry in self._repository.entries()]})
+        return JSONResponse({"models": [described(entry) for entry in self._repository.entries()]})
 
     async def model(self, name: str) -> Response:
         """The versions of one model."""
-        return JSONResponse({"models": [_described(entry) for entry in self._repository.versions(name)]})
+        return JSONResponse({"models": [described(entry) for entry in self._repository.versions(name)]})
 
     async def labels(self, name: str, version: str = "") -> Response:
         """The labels of a model version, in output order."""
@@ -119,7 +120,7 @@ class RestFace:
     async def ready(self) -> Response:
         """Whether new requests should be sent here."""
         ready = self._lifecycle.ready
-        models = [_state(entry) for entry in self._repository.entries()]
+        models = [state(entry) for entry in self._repository.entries()]
         return JSONResponse({"phase": self._lifecycle.phase.value, "models": models}, 200 if ready else 503)
 
     async def metrics(self) -> Response:
@@ -184,66 +185,3 @@ def _whole_number(wanted: dict[str, Any], name: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise ServingError(Code.MALFORMED, f"{name} must be a whole number.")
     return value
-
-
-def _answers(classified: Classified, many: bool) -> dict[str, Any]:
-    results = [_result(classified, outcome) for outcome in classified.outcomes]
-    if many:
-        return {"results": results}
-    if isinstance(classified.outcomes[0], ServingError):
-        raise classified.outcomes[0]
-    return results[0]
-
-
-def _result(classified: Classified, outcome: Answer | ServingError) -> dict[str, Any]:
-    if isinstance(outcome, ServingError):
-        problem = document(outcome)
-        return {"error": {key: problem[key] for key in ("status", "code", "detail")}}
-    return {
-        "model": classified.model,
-        "version": classified.version,
-        "predictions": [
-            {"index": best.index, "id": best.id, "label": best.label, "probability": best.probability}
-            for best in outcome.predictions
-        ],
-        "timing_ms": {
-            "decode": round(outcome.decode_ms, 3),
-            "queue": round(outcome.queue_ms, 3),
-            "infer": round(outcome.infer_ms, 3),
-            "total": round(outcome.total_ms, 3),
-        },
-        "batch": outcome.batch,
-    }
-
-
-def _state(entry: Entry) -> dict[str, Any]:
-    return {"model": entry.name, "version": entry.version, "state": entry.state.value, "reason": entry.reason}
-
-
-def _described(entry: Entry) -> dict[str, Any]:
-    if entry.state is not State.READY or entry.ready is None:
-        return _state(entry)
-    manifest, loaded = entry.ready.loaded.bundle.manifest, entry.ready.loaded
-    fit = manifest.preprocessing
-    return {
-        **_state(entry),
-        "architecture": manifest.architecture.name,
-        "parameters": manifest.architecture.parameters,
-        "macs": manifest.architecture.macs,
-        "labels": {"set": manifest.labels.set, "classes": manifest.labels.classes},
-        "input": {
-            "height": fit.height,
-            "width": fit.width,
-            "resize": fit.resize,
-            "resize_to": fit.resize_to,
-            "interpolation": fit.interpolation,
-        },
-        "engine": {"name": loaded.engine.name, "precision": loaded.engine.precision, "why": loaded.why},
-        "parity": {
-            "images": loaded.parity.images,
-            "max_dp": loaded.parity.max_dp,
-            "max_dlogp": loaded.parity.max_dlogp,
-            "top1_agreement": loaded.parity.top1_agreement,
-            "top5_agreement": loaded.parity.top5_agreement,
-        },
-    }

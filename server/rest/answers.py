@@ -1,0 +1,74 @@
+"""Answers: the service's outcomes and the repository's models as JSON."""
+
+from typing import Any
+
+from server.errors import ServingError
+from server.repository import Entry
+from server.rest.problems import document
+from server.service import Answer, Classified
+
+
+def answers(classified: Classified, many: bool) -> dict[str, Any]:
+    """The body of a classification; raises the ServingError of a photo that was sent alone."""
+    results = [_result(classified, outcome) for outcome in classified.outcomes]
+    if many:
+        return {"results": results}
+    if isinstance(classified.outcomes[0], ServingError):
+        raise classified.outcomes[0]
+    return results[0]
+
+
+def _result(classified: Classified, outcome: Answer | ServingError) -> dict[str, Any]:
+    if isinstance(outcome, ServingError):
+        problem = document(outcome)
+        return {"error": {key: problem[key] for key in ("status", "code", "detail")}}
+    return {
+        "model": classified.model,
+        "version": classified.version,
+        "predictions": [
+            {"index": best.index, "id": best.id, "label": best.label, "probability": best.probability}
+            for best in outcome.predictions
+        ],
+        "timing_ms": {
+            "decode": round(outcome.decode_ms, 3),
+            "queue": round(outcome.queue_ms, 3),
+            "infer": round(outcome.infer_ms, 3),
+            "total": round(outcome.total_ms, 3),
+        },
+        "batch": outcome.batch,
+    }
+
+
+def state(entry: Entry) -> dict[str, Any]:
+    """What readiness says of a model version."""
+    return {"model": entry.name, "version": entry.version, "state": entry.state.value, "reason": entry.reason}
+
+
+def described(entry: Entry) -> dict[str, Any]:
+    """All that is told of a model version."""
+    if entry.ready is None:
+        return state(entry)
+    manifest, loaded = entry.ready.loaded.bundle.manifest, entry.ready.loaded
+    fit = manifest.preprocessing
+    return {
+        **state(entry),
+        "architecture": manifest.architecture.name,
+        "parameters": manifest.architecture.parameters,
+        "macs": manifest.architecture.macs,
+        "labels": {"set": manifest.labels.set, "classes": manifest.labels.classes},
+        "input": {
+            "height": fit.height,
+            "width": fit.width,
+            "resize": fit.resize,
+            "resize_to": fit.resize_to,
+            "interpolation": fit.interpolation,
+        },
+        "engine": {"name": loaded.engine.name, "precision": loaded.engine.precision, "why": loaded.why},
+        "parity": {
+            "images": loaded.parity.images,
+            "max_dp": loaded.parity.max_dp,
+            "max_dlogp": loaded.parity.max_dlogp,
+            "top1_agreement": loaded.parity.top1_agreement,
+            "top5_agreement": loaded.parity.top5_agreement,
+        },
+    }

@@ -1,0 +1,44 @@
+"""Comparing probabilities, and choosing the best of them."""
+
+import numpy as np
+import pytest
+
+from bundle import parity, predictions
+from bundle.labels import Label
+
+
+def rows(*values: list[float]) -> "np.typing.NDArray[np.float32]":
+    return np.array(values, dtype=np.float32)
+
+
+def test_equal_probabilities_keep_parity() -> None:
+    same = rows([0.7, 0.2, 0.1], [0.1, 0.1, 0.8])
+    assert parity.compare(same, same) == parity.Parity(2, 0.0, 0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("shift", [2e-4, 1e-3, np.nan])
+def test_a_shifted_probability_does_not(shift: float) -> None:
+    reference = rows([0.7, 0.2, 0.1])
+    other = reference + rows([shift, -shift, 0])
+    assert not parity.compare(reference, other).kept()
+
+
+def test_a_small_probability_that_doubles_shows_in_its_logarithm() -> None:
+    reference, other = rows([0.99999, 1e-5]), rows([0.99998, 2e-5])
+    found = parity.compare(reference, other)
+    assert found.max_dp < parity.MAX_DP
+    assert found.max_dlogp == pytest.approx(np.log(2), rel=1e-3)
+    assert not found.kept()
+
+
+def test_agreements_count_images() -> None:
+    reference = rows([0.6, 0.4], [0.6, 0.4])
+    other = rows([0.6, 0.4], [0.4, 0.6])
+    found = parity.compare(reference, other)
+    assert (found.top1_agreement, found.top5_agreement) == (0.5, 1.0)
+
+
+def test_the_best_come_first_and_of_equals_the_lower_index() -> None:
+    labels = [Label(f"n{i}", f"class {i}") for i in range(4)]
+    best = predictions.top(np.array([0.1, 0.4, 0.1, 0.4], dtype=np.float32), labels, 3)
+    assert [(p.index, p.id, p.label) for p in best] == [(1, "n1", "class 1"), (3, "n3", "class 3"), (0, "n0", "class 0")]

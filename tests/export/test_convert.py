@@ -1,0 +1,242 @@
+"""From checkpoint to bundle, and every way in which there is none."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from bundle import files, parity
+from bundle.errors import BundleError
+from export import graph, proof, samples
+from export.convert import STEPS, convert
+from export.errors import ExportError
+from export.progress import Progress
+from export.wishes import Wishes
+from models import loading
+from models.errors import CheckpointError
+from tests import networks
+from tests.pictures import jpeg
+
+SPEC = networks.spec(18, width=8, classes=10, stem="3x3s2")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "small.pth"
+    torch.save({"state_dict": networks.tensors(SPEC)}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("labels") / "ten.txt"
+    path.write_text("".join(f"class {i}\n" for i in range(10)))
+    return path
+
+
+@pytest.fixture
+def wishes(labels: Path, tmp_path: Path) -> dict[str, Any]:
+    return {"bundles": tmp_path / "bundles", "stem": "3x3s2", "size": 64, "labels": str(labels)}
+
+
+def bundles(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*")) if folder.exists() else []
+
+
+def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Path, wishes: dict[str, Any]) -> None:
+    folder = convert(checkpoint, Wishes(**wishes, name="mine", notes=None), Progress(STEPS))
+    bundle = files.read(folder)
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.version, manifest.architecture.name) == ("mine", "1", "seresnet18")
+    assert (manifest.source.format, manifest.source.taken) == ("timm", "'state_dict'")
+    assert [label.name for label in bundle.labels] == [f"class {i}" for i in range(10)]
+    assert [(row.name, row.channels, row.squeezed) for row in manifest.architecture.se_blocks][:3] == [
+        ("layer1.0", 8, 2),
+        ("layer1.1", 8, 2),
+        ("layer2.0", 16, 2),
+    ]
+    row = manifest.parity[0]
+    assert (row.images, row.inputs, row.engine) == (32, "generated", "onnxruntime-cpu")
+    assert row.max_dp <= parity.MAX_DP
+    assert row.max_dlogp <= parity.MAX_DLOGP
+
+    network = loading.load(networks.tensors(SPEC), SPEC)
+    served = graph.ServedNetwork(network, manifest.preprocessing.mean, manifest.preprocessing.std).eval()
+    pixels = samples.generated(64, 64)[::-1].copy()
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    answered = session.run(["probabilities"], {"pixels": pixels})[0]
+    with torch.inference_mode():
+        assert parity.compare(served(torch.from_numpy(pixels)).numpy(), answered).kept()
+    assert "not told at its export" in (folder / "CARD.md").read_text()
+
+
+def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(
+    checkpoint: Path, wishes: dict[str, Any]
+) -> None:
+    model = onnx.load(convert(checkpoint, Wishes(**wishes), Progress(STEPS)) / "model.onnx")
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert (kinds["BatchNormalization"], kinds["Reshape"], kinds["Sigmoid"], len(model.functions)) == (0, 0, 8, 0)
+    assert kinds["Conv"] == 1 + 8 * 2 + 3 + 8 * 2  # stem, blocks, downsamples, two 1x1 in each SE block
+    assert [(entry.domain, entry.version >= 20) for entry in model.opset_import] == [("", True)]
+    (taken,), (given,) = model.graph.input, model.graph.output
+    assert (taken.name, taken.type.tensor_type.elem_type) == ("pixels", onnx.TensorProto.UINT8)
+    assert [dim.dim_param or dim.dim_value for dim in taken.type.tensor_type.shape.dim] == ["batch", 64, 64, 3]
+    assert (given.name, given.type.tensor_type.elem_type) == ("probabilities", onnx.TensorProto.FLOAT)
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert [name for name in names if name.startswith("layer3.1/se/")] == [
+        f"layer3.1/se/{step}" for step in ("ReduceMean", "fc1/Conv", "Relu", "fc2/Conv", "Sigmoid", "Mul")
+    ]
+
+
+def test_the_same_checkpoint_gives_the_same_graph_and_probe_and_names_no_path(
+    checkpoint: Path, wishes: dict[str, Any]
+) -> None:
+    first, second = (convert(checkpoint, Wishes(**wishes), Progress(STEPS)) for _ in range(2))
+    assert (first.name, second.name) == ("1", "2")
+    for name in ("model.onnx", "probe.npz", "labels.tsv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    for path in first.iterdir():
+        assert str(checkpoint.parent).encode() not in path.read_bytes()
+        assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
+
+
+def test_photos_are_compared_on_when_the_user_gives_them(
+    checkpoint: Path, wishes: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    for seed in range(33):
+        (folder / "deeper" / f"{seed}.jpg").write_bytes(jpeg(seed))
+    row = files.read(convert(checkpoint, Wishes(**wishes, photos=folder), Progress(STEPS))).manifest.parity[0]
+    assert (row.images, row.inputs) == (33, "photos")
+
+
+def test_preprocessing_is_as_wished(checkpoint: Path, wishes: dict[str, Any]) -> None:
+    wished = Wishes(
+        **wishes, resize="squash", resize_to=70, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.5)
+    )
+    fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
+    assert (fit.height, fit.resize, fit.resize_to, fit.interpolation) == (64, "squash", 70, "bilinear")
+    assert (fit.mean, fit.std) == ((127.5, 127.5, 127.5), (127.5, 63.75, 127.5))
+
+
+def test_means_of_0_to_255_are_taken_as_they_are(checkpoint: Path, wishes: dict[str, Any]) -> None:
+    wished = Wishes(**wishes, mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0))
+    fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
+    assert (fit.mean, fit.std) == ((123.675, 116.28, 103.53), (1.0, 1.0, 1.0))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "wrong architecture": ({"arch": "seresnet50"}, CheckpointError, "make a seresnet18, not a seresnet50"),
+    "unclear stem": ({"stem": None}, CheckpointError, "--stem 3x3s2 or --stem 3x3s1"),
+    "labels of another number": ({"labels": "imagenet-1k"}, ExportError, "10 classes and 'imagenet-1k' has 1000"),
+    "no such labels": ({"labels": "nowhere.txt"}, BundleError, "'nowhere.txt' cannot be read"),
+    "no such format": ({"format": "tensorflow"}, CheckpointError, "no format 'tensorflow': choose one of timm"),
+    "no such weights": ({"weights": "ema"}, CheckpointError, "no weights under 'ema': it has .'state_dict'"),
+    "no margin": ({"resize_to": 32}, BundleError, "resize_to must be at least the size"),
+    "half a normalisation": ({"mean": (0.5, 0.5, 0.5)}, ExportError, "--mean and --std together"),
+    "bad name": ({"name": "a/b"}, BundleError, "cannot name a bundle"),
+    "no photos": ({"photos": Path(__file__).parent}, ExportError, "holds 0 photos and at least 32"),
+    "no notes": ({"notes": Path("nowhere.md")}, ExportError, "'nowhere.md' cannot be read"),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_cannot_be_exported_is_refused_in_a_sentence_and_nothing_is_written(
+    reason: str, checkpoint: Path, wishes: dict[str, Any]
+) -> None:
+    changed, error, message = REFUSED[reason]
+    with pytest.raises(error, match=message):
+        convert(checkpoint, Wishes(**{**wishes, **changed}), Progress(STEPS))
+    assert [path for path in bundles(wishes["bundles"]) if path.is_file()] == []
+
+
+def test_a_photo_that_cannot_be_decoded_is_named(checkpoint: Path, wishes: dict[str, Any], tmp_path: Path) -> None:
+    for seed in range(32):
+        (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
+    (tmp_path / "7.jpg").write_bytes(jpeg()[:-200])
+    with pytest.raises(ExportError, match=r"7\.jpg' cannot be used: The JPEG is truncated"):
+        convert(checkpoint, Wishes(**wishes, photos=tmp_path), Progress(STEPS))
+
+
+def test_a_graph_that_answers_otherwise_is_refused() -> None:
+    network = loading.load(networks.tensors(SPEC), SPEC)
+    served = graph.ServedNetwork(network, (127.5,) * 3, (127.5,) * 3).eval()
+    pixels = samples.generated(64, 64)
+    reference = proof.torch_probabilities(served, pixels, lambda done, total: None)
+    proof.demand_parity(reference, reference)
+    with torch.no_grad():
+        network.get_submodule("layer4.1.se.fc2").bias[0] += 0.05  # type: ignore[index]
+    spoilt = proof.onnx_probabilities(graph.to_onnx(served, 64, 64), pixels, lambda done, total: None)
+    with pytest.raises(ExportError, match=r"does not answer as the torch network: max \|Δp\|.*No bundle was written"):
+        proof.demand_parity(reference, spoilt)
+
+
+def test_generated_images_are_of_every_kind_and_always_the_same() -> None:
+    images = samples.generated(48, 64)
+    assert images.shape == (32, 48, 64, 3)
+    assert images.dtype == np.uint8
+    assert np.array_equal(images, samples.generated(48, 64))
+    assert len(np.unique(images.reshape(32, -1), axis=0)) == 32
+
+
+def command(checkpoint: Path, wishes: dict[str, Any]) -> list[str]:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in wishes.items()]
+    return [sys.executable, "-m", "export", "convert", str(checkpoint), *options]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_export_leaves_nothing_behind(
+    number: signal.Signals, checkpoint: Path, wishes: dict[str, Any]
+) -> None:
+    with subprocess.Popen(command(checkpoint, wishes), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "exporting" in line:
+                process.send_signal(number)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "export: interrupted; no bundle was written."
+    assert bundles(wishes["bundles"]) == []
+
+
+def test_the_command_prints_the_bundle_and_its_steps(checkpoint: Path, wishes: dict[str, Any]) -> None:
+    done = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=True)
+    assert done.stdout == f"{wishes['bundles'] / 'seresnet18' / '1'}\n"
+    assert [line[:5] for line in done.stderr.splitlines()] == [f"[{step}/6]" for step in range(1, 7)]
+
+
+def test_the_command_refuses_with_a_sentence_and_no_traceback(checkpoint: Path, wishes: dict[str, Any]) -> None:
+    wishes["arch"] = "seresnet50"
+    failed = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("export: The tensors make a seresnet18, not a seresnet50")
+    assert "Traceback" not in failed.stderr
+
+
+def test_the_demo_bundle_is_what_its_checkpoint_gives(shared: Path, demo: Path, tmp_path: Path) -> None:
+    wishes = Wishes(
+        bundles=tmp_path,
+        stem="3x3s2",
+        size=64,
+        resize_to=64,
+        interpolation="bilinear",
+        labels=str(shared / "weights" / "tiny_imagenet_classes.txt"),
+    )
+    again = files.read(convert(shared / "weights" / "seresnet18_tiny.pth", wishes, Progress(STEPS)))
+    kept = files.read(demo)
+    assert again.labels == kept.labels
+    assert again.manifest.architecture == kept.manifest.architecture
+    assert again.manifest.preprocessing == kept.manifest.preprocessing
+    assert again.manifest.source == kept.manifest.source
+    assert parity.compare(kept.probe.probabilities, again.probe.probabilities).kept()
