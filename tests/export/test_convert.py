@@ -23,6 +23,7 @@ from export.wishes import Wishes
 from models import loading
 from models.errors import CheckpointError
 from tests import networks
+from tests.conftest import REPOSITORY
 from tests.pictures import jpeg
 
 SPEC = networks.spec(18, width=8, classes=10, stem="3x3s2")
@@ -231,7 +232,7 @@ def test_the_demo_bundle_is_what_its_checkpoint_gives(shared: Path, demo: Path, 
         size=64,
         resize_to=64,
         interpolation="bilinear",
-        labels=str(shared / "weights" / "tiny_imagenet_classes.txt"),
+        labels=str(REPOSITORY / "models" / "recipes" / "tiny-imagenet-200.txt"),
     )
     again = files.read(convert(shared / "weights" / "seresnet18_tiny.pth", wishes, Progress(STEPS)))
     kept = files.read(demo)

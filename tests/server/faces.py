@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -126,11 +127,16 @@ class Running:
     def client(self, face: str) -> Client:
         return {"rest": self.rest, "rpc": self.rpc}[face]
 
-    async def metric(self, name: str) -> float:
-        """The sum of a metric's samples."""
+    async def metric(self, name: str, label: str = "") -> float:
+        """The sum of a metric's samples, of those with the label."""
         text = (await self.rest.http.get("/metrics")).text
-        lines = [line for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name]
+        lines = [line for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name and label in line]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    async def until(self, name: str, value: float) -> None:
+        """Wait for a metric to reach a value."""
+        while await self.metric(name) != value:
+            await asyncio.sleep(0)
 
     async def until_ready(self) -> None:
         while not await self.rest.ready():
@@ -177,3 +183,42 @@ class FakeEngine:
         rows = np.full((len(pixels), self._classes), 0.1 / (self._classes - 1), dtype=np.float32)
         rows[np.arange(len(pixels)), pixels[:, 0, 0, 0] % self._classes] = 0.9
         return self._answer(pixels, rows)
+
+
+class Held:
+    """Passes the bundle's check, then works only as often as its gate lets it through."""
+
+    name = "held"
+    precision = "fp32"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.gate = threading.Semaphore(0)
+        self.entered = threading.Event()
+        self.failing = False
+        self._warmups = [bundle.probe.probabilities[:1], bundle.probe.probabilities]
+        self._row = bundle.probe.probabilities[:1]
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        if self._warmups:
+            return self._warmups.pop(0)
+        self.entered.set()
+        assert self.gate.acquire(timeout=20)
+        if self.failing:
+            raise OSError("/dev/secret broke")
+        return np.repeat(self._row, len(pixels), axis=0)
+
+
+@asynccontextmanager
+async def held(demo: Path, **settings: Any) -> AsyncIterator[tuple[Running, Held]]:
+    """A server on the demo bundle whose engine waits at its gate."""
+    engines: list[Held] = []
+
+    def choose_held(bundle: Bundle, threads: int) -> Choice:
+        engines.append(Held(bundle))
+        return Choice(engines[0], "a test's")
+
+    async with running(demo.parents[1], choose_held, **settings) as server:
+        try:
+            yield server, engines[0]
+        finally:
+            engines[0].gate.release(1000)

@@ -1,0 +1,1 @@
+"""How our own networks were trained: one runnable file per network."""

@@ -1,0 +1,212 @@
+"""The life of the server: listeners first, bundles beside them, signals, drain, exit codes."""
+
+import asyncio
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bundle import files
+from server.app import LOAD_FAILED, STOPPED
+from server.engines.choice import Choice, choose
+from tests.pictures import jpeg
+from tests.server.faces import held, running
+
+pytestmark = pytest.mark.anyio
+both = pytest.mark.parametrize("face", ["rest", "rpc"])
+
+
+@pytest.fixture
+def broken(demo: Path, tmp_path: Path) -> Path:
+    """A whole bundle `demo` and a damaged one `spoilt`."""
+    shutil.copytree(demo, tmp_path / "demo" / "1")
+    shutil.copytree(demo, tmp_path / "spoilt" / "1")
+    (tmp_path / "spoilt" / "1" / "labels.tsv").write_text("other\n")
+    return tmp_path
+
+
+@both
+async def test_while_bundles_load_the_server_lives_and_is_not_ready(face: str, demo: Path) -> None:
+    may_load = threading.Event()
+
+    def choose_later(bundle: files.Bundle, threads: int) -> Choice:
+        may_load.wait(20)
+        return choose(bundle, threads)
+
+    async with running(demo.parents[1], choose_later, wait=False) as server:
+        client = server.client(face)
+        assert (await server.rest.http.get("/livez")).status_code == 200
+        assert not await client.ready()
+        waiting = (await server.rest.http.get("/readyz")).json()
+        assert waiting["models"] == [{"model": "demo", "version": "1", "state": "LOADING", "reason": ""}]
+        assert (await client.models()) == [("demo", "1", "LOADING")]
+        assert (await client.classify(jpeg())).code == "not_ready"
+        assert (await server.rest.http.post("/classify", content=jpeg())).headers["retry-after"] == "1"
+        may_load.set()
+        await server.until_ready()
+        assert await client.ready()
+        assert not (await client.classify(jpeg())).code
+
+
+async def test_a_server_told_to_leave_before_it_was_ready_leaves(demo: Path) -> None:
+    may_load = threading.Event()
+
+    def choose_later(bundle: files.Bundle, threads: int) -> Choice:
+        may_load.wait(20)
+        return choose(bundle, threads)
+
+    async with running(demo.parents[1], choose_later, wait=False) as server:
+        server.app.leave()
+        assert await server.task == STOPPED
+    may_load.set()
+
+
+async def test_a_bundle_that_fails_at_the_start_ends_the_process(broken: Path) -> None:
+    async with running(broken, wait=False) as server:
+        assert await server.task == LOAD_FAILED
+
+
+@both
+async def test_with_keep_going_the_others_are_served(face: str, broken: Path) -> None:
+    async with running(broken, keep_going=True) as server:
+        client = server.client(face)
+        assert await client.models() == [("demo", "1", "READY"), ("spoilt", "1", "FAILED")]
+        assert not (await client.classify(jpeg(), model="demo")).code
+        failed = await client.classify(jpeg(), model="spoilt")
+        assert (failed.code, failed.detail) == ("not_ready", "The model 'spoilt' failed to load: see /models.")
+        reason = (await server.rest.http.get("/models/spoilt")).json()["models"][0]["reason"]
+        assert reason.startswith("labels.tsv of the bundle 'spoilt/1' is not the file its manifest names")
+
+
+@both
+async def test_accepted_work_is_answered_while_the_server_drains(face: str, demo: Path) -> None:
+    async with held(demo) as (server, engine):
+        accepted = [asyncio.create_task(server.client(face).classify(jpeg())) for _ in range(3)]
+        await server.until("sesame_places_taken", 3)
+        server.app.leave()
+        while await can_connect(server.http_port) or await can_connect(server.grpc_port):
+            await asyncio.sleep(0.01)
+        engine.gate.release(100)
+        assert [outcome.code for outcome in await asyncio.gather(*accepted)] == ["", "", ""]
+        assert await server.task == STOPPED
+
+
+@both
+async def test_during_the_drain_delay_new_work_is_taken_though_not_ready(face: str, demo: Path) -> None:
+    async with running(demo.parents[1], drain_delay_s=1) as server:
+        server.app.leave()
+        while await server.client(face).ready():
+            await asyncio.sleep(0)
+        assert (await server.rest.http.get("/readyz")).json()["phase"] == "leaving"
+        assert not (await server.client(face).classify(jpeg())).code
+        assert await server.task == STOPPED
+
+
+async def can_connect(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+class Process:
+    """`python -m server` on free ports."""
+
+    def __init__(self, *options: str) -> None:
+        command = [sys.executable, "-m", "server", "--http-port=0", "--grpc-port=0", *options]
+        self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.log: list[str] = []
+        self.url = ""
+
+    def until(self, text: str) -> None:
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            self.log.append(line)
+            if found := re.search(r"http=(http://\S+)", line):
+                self.url = found[1]
+            if text in line:
+                return
+        raise AssertionError(f"never said {text!r}: {self.log}")
+
+    def exit_code(self) -> int:
+        _, rest = self.popen.communicate(timeout=30)
+        self.log += rest.splitlines()
+        return self.popen.returncode
+
+
+@pytest.fixture
+def started(demo: Path) -> Iterator[Process]:
+    process = Process(f"--bundles={demo.parents[1]}", "--drain-delay-s=3")
+    process.until("app ready")
+    yield process
+    process.popen.kill()
+    process.popen.communicate()
+
+
+@asynccontextmanager
+async def client(process: Process) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=process.url, timeout=30) as http:
+        yield http
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_delivered_twice_at_once_still_leaves_in_order(number: signal.Signals, started: Process) -> None:
+    started.popen.send_signal(number)
+    started.popen.send_signal(number)
+    started.until("leaving")
+    async with client(started) as http:
+        assert (await http.post("/classify", content=jpeg())).status_code == 200
+        assert (await http.get("/readyz")).status_code == 503
+    assert started.exit_code() == 0
+    assert "Traceback" not in "".join(started.log)
+
+
+async def test_a_second_signal_later_leaves_at_once(started: Process) -> None:
+    began_s = time.monotonic()
+    started.popen.terminate()
+    started.until("leaving")
+    while time.monotonic() - began_s < 1.2:
+        async with client(started) as http:
+            await http.get("/livez")
+    started.popen.terminate()
+    assert started.exit_code() == 128 + signal.SIGTERM
+    assert any("second signal" in line for line in started.log)
+
+
+@pytest.mark.parametrize("option", ["--http-port", "--grpc-port"])
+def test_a_taken_port_is_told_with_its_cure(option: str, demo: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = Process(f"--bundles={demo.parents[1]}", f"{option}={taken.getsockname()[1]}")
+        assert process.exit_code() == 2
+    assert "cannot listen on 127.0.0.1" in "".join(process.log)
+    assert "choose another port" in "".join(process.log)
+
+
+def test_a_folder_without_bundles_is_told_with_its_cure(tmp_path: Path) -> None:
+    process = Process(f"--bundles={tmp_path}")
+    assert process.exit_code() == LOAD_FAILED
+    assert "holds no bundle: make one with 'python -m export convert'" in "".join(process.log)
+
+
+def test_a_wrong_setting_is_told_before_anything_starts() -> None:
+    process = Process("--max-batch=0")
+    assert process.exit_code() == 2
+    assert process.log == ["server: max_batch must be at least 1, not 0."]
+
+
+def test_a_damaged_bundle_ends_the_process_with_its_reason(broken: Path) -> None:
+    process = Process(f"--bundles={broken}")
+    assert process.exit_code() == LOAD_FAILED
+    assert "labels.tsv of the bundle 'spoilt/1'" in "".join(process.log)
