@@ -1,6 +1,5 @@
 """Networks made by the tests: small ones for speed, and specs of the published depths."""
 
-
 import torch
 
 from models.checkpoint import Tensors
@@ -34,5 +33,3 @@ def tensors(of: SEResNetSpec, seed: int = 0) -> Tensors:
             network(torch.randn(8, 3, 64, 64) * torch.rand(8, 3, 1, 1) * 2 + torch.randn(8, 3, 1, 1))
         network.fc.weight *= 20
     return {key: value.clone() for key, value in network.state_dict().items()}
-
-

@@ -142,7 +142,7 @@ def test_a_pickle_in_the_probe_is_never_opened(copy: Path) -> None:
     data = json.loads((copy / "manifest.json").read_text())
     data["probe_sha256"] = hashlib.sha256((copy / "probe.npz").read_bytes()).hexdigest()
     (copy / "manifest.json").write_text(json.dumps(data))
-    with pytest.raises(BundleError, match="probe.npz cannot be read"):
+    with pytest.raises(BundleError, match=r"probe\.npz cannot be read"):
         files.read(copy)
 
 

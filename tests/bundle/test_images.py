@@ -18,7 +18,9 @@ HOSTILE = Path(__file__).parents[1] / "data" / "hostile"
 LIMIT = 50_000_000
 
 
-def fit(size: int = 64, resize_to: int = 64, interpolation: str = "bilinear", resize: str = "short_side") -> Preprocessing:
+def fit(
+    size: int = 64, resize_to: int = 64, interpolation: str = "bilinear", resize: str = "short_side"
+) -> Preprocessing:
     return Preprocessing(size, size, resize, resize_to, interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # type: ignore[arg-type]
 
 

@@ -41,4 +41,8 @@ def test_agreements_count_images() -> None:
 def test_the_best_come_first_and_of_equals_the_lower_index() -> None:
     labels = [Label(f"n{i}", f"class {i}") for i in range(4)]
     best = predictions.top(np.array([0.1, 0.4, 0.1, 0.4], dtype=np.float32), labels, 3)
-    assert [(p.index, p.id, p.label) for p in best] == [(1, "n1", "class 1"), (3, "n3", "class 3"), (0, "n0", "class 0")]
+    assert [(p.index, p.id, p.label) for p in best] == [
+        (1, "n1", "class 1"),
+        (3, "n3", "class 3"),
+        (0, "n0", "class 0"),
+    ]

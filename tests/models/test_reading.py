@@ -119,7 +119,7 @@ def test_missing_step_counters_are_no_fault(good: Tensors) -> None:
 
 
 def test_a_3x3_stem_stops_the_reading_and_names_both_choices(good: Tensors) -> None:
-    with pytest.raises(CheckpointError, match="--stem 3x3s2 or --stem 3x3s1"):
+    with pytest.raises(CheckpointError, match=r"--stem 3x3s2 or --stem 3x3s1"):
         loading.read_spec(good)
 
 
@@ -147,14 +147,14 @@ class Trap:
 def test_no_code_is_run_from_a_checkpoint(good: Tensors, tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
     for content in ({"state_dict": good, "x": Trap(sprung)}, {"state_dict": good, "args": argparse.Namespace(lr=1)}):
-        with pytest.raises(CheckpointError, match="opening it could run code: .*save its state_dict"):
+        with pytest.raises(CheckpointError, match=r"opening it could run code: .*save its state_dict"):
             checkpoint.read(saved(content, tmp_path))
     assert not sprung.exists()
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 1}, [1, 2], torch.zeros(3)])
 def test_a_file_without_weights_is_refused(content: object, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="not weights|no weights"):
+    with pytest.raises(CheckpointError, match=r"not weights|no weights"):
         checkpoint.read(saved(content, tmp_path))
 
 

@@ -44,7 +44,13 @@ class Client(Protocol):
     """Calls one face."""
 
     async def classify(
-        self, image: bytes, *, model: str = "", version: str = "", top_k: int | None = None, timeout_ms: int | None = None
+        self,
+        image: bytes,
+        *,
+        model: str = "",
+        version: str = "",
+        top_k: int | None = None,
+        timeout_ms: int | None = None,
     ) -> Outcome: ...
 
     async def models(self) -> list[tuple[str, str, str]]: ...
@@ -57,7 +63,13 @@ class RestClient:
         self.http = http
 
     async def classify(
-        self, image: bytes, *, model: str = "", version: str = "", top_k: int | None = None, timeout_ms: int | None = None
+        self,
+        image: bytes,
+        *,
+        model: str = "",
+        version: str = "",
+        top_k: int | None = None,
+        timeout_ms: int | None = None,
     ) -> Outcome:
         query = {"model": model, "version": version, "top_k": top_k}
         headers = {} if timeout_ms is None else {"X-Request-Timeout-Ms": str(timeout_ms)}
@@ -87,7 +99,13 @@ class RpcClient:
         self.health = health_pb2_grpc.HealthStub(channel)
 
     async def classify(
-        self, image: bytes, *, model: str = "", version: str = "", top_k: int | None = None, timeout_ms: int | None = None
+        self,
+        image: bytes,
+        *,
+        model: str = "",
+        version: str = "",
+        top_k: int | None = None,
+        timeout_ms: int | None = None,
     ) -> Outcome:
         request = pb.ClassifyRequest(image=image, model=model, version=version, top_k=top_k or 0)
         try:

@@ -195,4 +195,3 @@ async def test_a_batch_is_told_by_its_size() -> None:
     assert (row.batch, sizes) == (1, [1])
     assert row.queue_s >= 0
     assert row.infer_s > 0
-

@@ -77,7 +77,9 @@ async def test_every_form_of_a_request_gets_the_same_answer(server: Running) -> 
         (await http.post("/classify", content=photo)).json(),
         (await http.post("/classify", content=photo, headers={"Content-Type": "image/png"})).json(),
         (await http.post("/classify", content=photo, headers={"Content-Type": "application/octet-stream"})).json(),
-        (await http.post("/classify", content=photo, headers={"Content-Type": "application/x-www-form-urlencoded"})).json(),
+        (
+            await http.post("/classify", content=photo, headers={"Content-Type": "application/x-www-form-urlencoded"})
+        ).json(),
         (await http.post("/classify", json={"image": text})).json(),
         *(await http.post("/classify", json={"images": [text, text]})).json()["results"],
         *(await http.post("/classify", files={"any": ("a.png", photo)})).json()["results"],
@@ -101,7 +103,12 @@ async def test_an_answer_tells_where_its_time_went(server: Running) -> None:
 
 
 async def test_one_bad_photo_fails_alone(server: Running) -> None:
-    parts = [("a", ("a.jpg", jpeg())), ("b", ("b.jpg", jpeg()[:-300])), ("c", ("c.gif", b"GIF89a")), ("d", ("d", jpeg(1)))]
+    parts = [
+        ("a", ("a.jpg", jpeg())),
+        ("b", ("b.jpg", jpeg()[:-300])),
+        ("c", ("c.gif", b"GIF89a")),
+        ("d", ("d", jpeg(1))),
+    ]
     response = await server.rest.http.post("/classify", files=parts)
     results = response.json()["results"]
     assert response.status_code == 200
@@ -129,7 +136,11 @@ async def test_the_model_and_version_are_chosen(face: str, two_models: Path) -> 
     async with running(two_models) as server:
         client = server.client(face)
         assert (await client.models()) == [("demo", "1", "READY"), ("demo", "2", "READY"), ("other", "1", "READY")]
-        for asked, got in {("demo", ""): ("demo", "2"), ("demo", "1"): ("demo", "1"), ("other", ""): ("other", "1")}.items():
+        for asked, got in {
+            ("demo", ""): ("demo", "2"),
+            ("demo", "1"): ("demo", "1"),
+            ("other", ""): ("other", "1"),
+        }.items():
             outcome = await client.classify(jpeg(), model=asked[0], version=asked[1])
             assert (outcome.model, outcome.version) == got
         unclear = await client.classify(jpeg())

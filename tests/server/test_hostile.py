@@ -1,4 +1,4 @@
-"""Every file of tests/data/hostile, and every broken request: the right row of the table, soon, and the server goes on."""
+"""Every file of tests/data/hostile, and every broken request: its row of the table, soon, and the server goes on."""
 
 import asyncio
 import base64
@@ -89,7 +89,10 @@ async def test_an_orientation_does_not_change_the_answer(face: str, server: Runn
 
 @both
 async def test_too_many_bytes_are_refused(face: str, server: Running) -> None:
-    assert (await server.client(face).classify(jpeg() + bytes(1 << 20))).code in ("too_large", "grpc:RESOURCE_EXHAUSTED")
+    assert (await server.client(face).classify(jpeg() + bytes(1 << 20))).code in (
+        "too_large",
+        "grpc:RESOURCE_EXHAUSTED",
+    )
     assert not (await server.client(face).classify(jpeg())).code
 
 
@@ -98,7 +101,11 @@ REQUESTS: dict[str, tuple[int, str, dict[str, object]]] = {
     "nothing at all": (400, "malformed", {"content": b""}),
     "a text type": (415, "unsupported_type", {"content": jpeg(), "headers": {"Content-Type": "text/plain"}}),
     "an image type that lies": (200, "", {"content": jpeg(), "headers": {"Content-Type": "image/svg+xml"}}),
-    "multipart without boundary": (400, "malformed", {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}),
+    "multipart without boundary": (
+        400,
+        "malformed",
+        {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+    ),
     "broken multipart": (
         400,
         "malformed",
@@ -195,8 +202,8 @@ async def test_who_asks_before_sending_too_much_is_told_before_sending(server: R
 
 
 async def test_a_body_that_does_not_come_in_time_is_408(server: Running) -> None:
-    head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nX-Request-Timeout-Ms: 50\r\nExpect: \r\n\r\nhalf"
-    status, problem = await raw(server.http_port, head)
+    head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nX-Request-Timeout-Ms: 50\r\nExpect: \r\n\r\n"
+    status, problem = await raw(server.http_port, head + b"half")
     assert (status, problem["code"]) == (408, "slow_body")
 
 

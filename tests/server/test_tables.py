@@ -37,7 +37,8 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
 
 
 def test_options_win_over_the_environment_and_both_over_defaults() -> None:
-    read = settings.read({"http_port": "9", "host": None}, {"SESAME_HTTP_PORT": "7", "SESAME_MAX_BATCH": "5", "HOME": "/"})
+    environment = {"SESAME_HTTP_PORT": "7", "SESAME_MAX_BATCH": "5", "HOME": "/"}
+    read = settings.read({"http_port": "9", "host": None}, environment)
     assert (read.http_port, read.max_batch, read.host) == (9, 5, "127.0.0.1")
 
 

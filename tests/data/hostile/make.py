@@ -82,7 +82,7 @@ def files() -> dict[str, bytes]:
         "scans_500.jpg": many_scans(500),
         "empty.jpg": b"",
         "text.txt": b"This is not a photo.\n" * 20,
-        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
+        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',
         "one_pixel.png": encoded(Image.new("RGB", (1, 1), (200, 30, 30)), "PNG"),
         "long_30000x1.png": encoded(Image.new("RGB", (30_000, 1), (200, 30, 30)), "PNG"),
         "tall_1x30000.png": encoded(Image.new("RGB", (1, 30_000), (200, 30, 30)), "PNG"),
