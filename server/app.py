@@ -159,6 +159,7 @@ def _http_server(app: ASGIApp, drain_limit_s: int) -> _HttpServer:
         access_log=False,
         lifespan="off",
         ws="none",
+        proxy_headers=False,
         server_header=False,
         timeout_keep_alive=75,  # longer than proxies keep theirs, or they would send into a closing connection
         timeout_graceful_shutdown=drain_limit_s,

@@ -16,12 +16,16 @@ from server.metrics import Metrics
 
 @dataclass(frozen=True)
 class Loaded:
-    """A bundle with its engine and why that one; `parity` is what the engine kept on the bundle's probe."""
+    """A bundle with its engine and why that one; `parity` is what the engine kept on the bundle's probe.
+
+    `batch` is the number of images that the engine runs best at once.
+    """
 
     bundle: Bundle
     engine: Engine
     why: str
     parity: Parity
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Loader:
         bundle = files.read(path)
         choice = self._choose(bundle)
         parity = engines.check(choice.engine, bundle.probe, self._max_batch)
-        return Loaded(bundle, choice.engine, choice.why, parity)
+        batch = engines.best_batch(choice.engine, bundle.probe.pixels, self._max_batch)
+        return Loaded(bundle, choice.engine, choice.why, parity, batch)
 
     def serve(self, loaded: Loaded) -> ReadyModel:
         """Give the model its queue. On the event loop."""
@@ -59,7 +64,7 @@ class Loader:
             lambda pixels: engines.run_checked(loaded.engine, pixels, manifest.labels.classes),
             self._device,
             self._queue_images,
-            self._max_batch,
+            loaded.batch,
             self._metrics.batch_images.labels(*name).observe,
         )
         self._metrics.places.labels(*name).set_function(lambda: batcher.taken)

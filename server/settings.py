@@ -29,7 +29,7 @@ class Settings:
     max_pixels: int = _setting(50_000_000, "largest image by its header, width x height", 1, 89_478_485)
     max_images: int = _setting(64, "most images in a request", 1)
     queue_images: int = _setting(256, "most images admitted and not yet answered, for each model version", 1)
-    max_batch: int = _setting(32, "most images in a batch", 1)
+    max_batch: int = _setting(32, "most images in a batch; the engine's own best is found up to it", 1)
     decode_threads: int = _setting(0, "threads that decode photos", 0, 256)
     engine_threads: int = _setting(0, "threads of the CPU engine", 0, 256)
     default_timeout_ms: int = _setting(30_000, "deadline of requests that set none", 1, 600_000)

@@ -63,7 +63,12 @@ def described(entry: Entry) -> dict[str, Any]:
             "resize_to": fit.resize_to,
             "interpolation": fit.interpolation,
         },
-        "engine": {"name": loaded.engine.name, "precision": loaded.engine.precision, "why": loaded.why},
+        "engine": {
+            "name": loaded.engine.name,
+            "precision": loaded.engine.precision,
+            "why": loaded.why,
+            "batch": loaded.batch,
+        },
         "parity": {
             "images": loaded.parity.images,
             "max_dp": loaded.parity.max_dp,

@@ -204,7 +204,7 @@ class FakeEngine:
 
 
 class Held:
-    """Passes the bundle's check, then works only as often as its gate lets it through."""
+    """Passes the bundle's check; once closed, works only as often as its gate lets it through."""
 
     name = "held"
     precision = "fp32"
@@ -213,12 +213,14 @@ class Held:
         self.gate = threading.Semaphore(0)
         self.entered = threading.Event()
         self.failing = False
-        self._warmups = [bundle.probe.probabilities[:1], bundle.probe.probabilities]
-        self._row = bundle.probe.probabilities[:1]
+        self.closed = False
+        probe = bundle.probe
+        self._answers = {image.tobytes(): row for image, row in zip(probe.pixels, probe.probabilities, strict=True)}
+        self._row = probe.probabilities[:1]
 
     def run(self, pixels: Pixels) -> Probabilities:
-        if self._warmups:
-            return self._warmups.pop(0)
+        if not self.closed:
+            return np.stack([self._answers[image.tobytes()] for image in pixels])
         self.entered.set()
         assert self.gate.acquire(timeout=20)
         if self.failing:
@@ -236,6 +238,7 @@ async def held(demo: Path, **settings: Any) -> AsyncIterator[tuple[Running, Held
         return Choice(engines[0], "a test's")
 
     async with running(demo.parents[1], choose_held, **settings) as server:
+        engines[0].closed = True
         try:
             yield server, engines[0]
         finally:
