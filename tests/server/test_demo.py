@@ -1,0 +1,45 @@
+"""The whole road: real photos over both faces, beside the torch network that the demo bundle came from."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bundle import files
+from bundle.images import to_picture
+from bundle.parity import FLOOR
+from export.graph import ServedNetwork
+from models import checkpoint, loading
+from models.formats.timm import TIMM
+from tests.server.faces import running
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("face", ["rest", "rpc"])
+async def test_answers_to_real_photos_equal_the_torch_networks_own(
+    face: str, shared: Path, photos: list[Path], demo: Path
+) -> None:
+    tensors = checkpoint.read(shared / "weights" / "seresnet18_tiny.pth").tensors
+    network = loading.load(tensors, loading.read_spec(tensors, "3x3s2"))
+    served = ServedNetwork(network, TIMM.mean, TIMM.std).eval()
+    bundle = files.read(demo)
+    encoded = [path.read_bytes() for path in photos]
+    pixels = np.stack([to_picture(photo, bundle.manifest.preprocessing, 50_000_000) for photo in encoded])
+    with torch.inference_mode():
+        expected = served(torch.from_numpy(pixels)).numpy()
+
+    async with running(demo.parents[1]) as server:
+        client = server.client(face)
+        outcomes = await asyncio.gather(*(client.classify(photo, top_k=200) for photo in encoded))
+    answered = np.zeros_like(expected)
+    for row, outcome in zip(answered, outcomes, strict=True):
+        for index, _, _, probability in outcome.predictions:
+            row[index] = probability
+    distance = np.abs(np.log(np.maximum(answered, FLOOR)) - np.log(np.maximum(expected, FLOOR))).max()
+    shifted = np.abs(np.log(np.maximum(np.roll(answered, 1, 0), FLOOR)) - np.log(np.maximum(expected, FLOOR))).max()
+    assert shifted > 100 * 1e-3  # what one photo's answer given to another would show
+    assert distance <= 1e-3
+    assert [outcome.indexes[:5] for outcome in outcomes] == np.argsort(-expected, kind="stable")[:, :5].tolist()
