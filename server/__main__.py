@@ -29,6 +29,8 @@ def main() -> None:
     logging.basicConfig(
         level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself tells what it does
+    logging.captureWarnings(True)
     leave_now(_serve(chosen))
 
 

@@ -78,9 +78,9 @@ class RestFace:
             top_k=_whole_number(wanted, "top_k"),
             deadline_s=deadline_s,
         )
-        classified = await _unless_gone(request, work)
+        answer = answers(await _unless_gone(request, work), body.many)
         self._metrics.requests.labels("rest", "ok").inc()
-        return JSONResponse(answers(classified, body.many))
+        return JSONResponse(answer)
 
     def _timeout_ms(self, request: Request) -> int:
         text = request.headers.get("x-request-timeout-ms")
