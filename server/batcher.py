@@ -6,6 +6,7 @@ is bound by the device's own thread in the moment it is free, from what waits th
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -17,6 +18,8 @@ import numpy as np
 from bundle.images import Picture, Pixels
 from bundle.predictions import Probabilities
 from server.errors import Code, ServingError
+
+log = logging.getLogger(__name__)
 
 Run = Callable[[Pixels], Probabilities]
 
@@ -158,8 +161,8 @@ class Batcher:
         try:
             rows = self._run(np.stack([item.picture for item in items]))
         except Exception as error:  # of whatever kind: these callers are told, and the thread goes on
+            log.error("the engine failed on a batch of %d images", len(items), exc_info=error)
             rows = ServingError(Code.ENGINE_FAILED, "The engine failed on this batch: try again.")
-            rows.__cause__ = error
         infer_s = time.perf_counter() - started_s
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._deliver, items, rows, started_s, infer_s)

@@ -86,9 +86,13 @@ class Repository:
                 )
             entry.ready, entry.state = self._loader.serve(loaded), State.READY
             log.info("model ready name=%s version=%s engine=%s", entry.name, entry.version, loaded.engine.name)
-        except (BundleError, EngineFailed) as error:
-            entry.state, entry.reason = State.FAILED, str(error)
-            log.error("model failed name=%s version=%s reason=%s", entry.name, entry.version, error)
+        except Exception as error:  # a runtime may raise anything at a graph that it cannot take
+            known = isinstance(error, BundleError | EngineFailed)
+            entry.state, entry.reason = (
+                State.FAILED,
+                str(error) if known else "no engine could be made of it: see the log",
+            )
+            log.error("model failed name=%s version=%s: %s", entry.name, entry.version, error, exc_info=not known)
 
     def unanswered(self) -> int:
         """Images admitted to any model and not yet answered."""

@@ -30,7 +30,10 @@ class Engine(Protocol):
 
 
 class EngineFailed(Exception):
-    """An engine raised, or answered with something that is not probabilities of these images."""
+    """An engine raised, or answered with something that is not probabilities of these images.
+
+    The message goes to callers and says nothing of this machine; the cause, chained to it, is for the log.
+    """
 
 
 def run_checked(engine: Engine, pixels: Pixels, classes: int) -> Probabilities:
@@ -38,7 +41,7 @@ def run_checked(engine: Engine, pixels: Pixels, classes: int) -> Probabilities:
     try:
         rows = engine.run(pixels)
     except Exception as error:
-        raise EngineFailed(f"{engine.name} raised {type(error).__name__}: {error}") from error
+        raise EngineFailed(f"{engine.name} raised {type(error).__name__}") from error
     if rows.shape != (len(pixels), classes):
         raise EngineFailed(f"{engine.name} answered {rows.shape} to {len(pixels)} images of {classes} classes")
     if not np.isfinite(rows).all():

@@ -88,6 +88,17 @@ async def test_with_keep_going_the_others_are_served(face: str, broken: Path) ->
         assert reason.startswith("labels.tsv of the bundle 'spoilt/1' is not the file its manifest names")
 
 
+async def test_a_graph_that_no_engine_takes_is_that_models_failure_alone(demo: Path) -> None:
+    def choose_nothing(bundle: files.Bundle, threads: int) -> Choice:
+        raise RuntimeError("/secret/model.onnx is not for me")
+
+    async with running(demo.parents[1], choose_nothing, wait=False) as server:
+        assert await server.task == LOAD_FAILED
+    async with running(demo.parents[1], choose_nothing, keep_going=True) as server:
+        (model,) = (await server.rest.http.get("/models")).json()["models"]
+        assert (model["state"], model["reason"]) == ("FAILED", "no engine could be made of it: see the log")
+
+
 @both
 async def test_accepted_work_is_answered_while_the_server_drains(face: str, demo: Path) -> None:
     async with held(demo) as (server, engine):
