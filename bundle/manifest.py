@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -58,13 +59,15 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        if not 1 <= max(self.height, self.width) <= self.resize_to <= 4096:
+        if not max(self.height, self.width) <= self.resize_to <= 4096:
             raise BundleError(
                 f"preprocessing cuts {self.height}x{self.width} out of a photo resized to {self.resize_to}: "
                 "resize_to must be at least the size, and at most 4096."
             )
-        if min(self.height, self.width) < 1 or min(self.std) <= 0:
-            raise BundleError("preprocessing needs a height and width of at least 1, and a std above 0.")
+        if min(self.height, self.width) < 8:
+            raise BundleError(f"preprocessing cuts out {self.height}x{self.width} pixels: at least 8x8 are needed.")
+        if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) < 1e-3:
+            raise BundleError("preprocessing needs a finite mean, and a finite std above 0.001.")
 
 
 @dataclass(frozen=True)

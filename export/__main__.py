@@ -25,6 +25,8 @@ def main() -> None:
         folder = convert(path, Wishes(**arguments), Progress(STEPS))
     except (CheckpointError, BundleError, ExportError) as error:
         _leave(f"export: {error}", 1)
+    except OSError as error:
+        _leave(f"export: '{error.filename}' cannot be used ({error.strerror}): choose another path, or make room.", 1)
     except KeyboardInterrupt:
         _leave("export: interrupted; no bundle was written.", 130)
     print(folder)

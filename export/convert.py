@@ -77,7 +77,7 @@ def convert(path: Path, wishes: Wishes, progress: Progress) -> Path:
 
 def _understood(path: Path, wishes: Wishes) -> _Trained:
     opened = checkpoint.read(path, wishes.weights)
-    layout = formats.named(wishes.format) if wishes.format else formats.detect(opened.tensors)
+    layout = formats.named(wishes.format) if wishes.format is not None else formats.detect(opened.tensors)
     tensors = layout.canonical(opened.tensors)
     spec = loading.read_spec(tensors, wishes.stem)
     if wishes.arch is not None and wishes.arch != spec.name:

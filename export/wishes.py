@@ -55,13 +55,14 @@ class Wishes:
 
     def preprocessing(self, layout: Format) -> Preprocessing:
         """As wished, the rest as the format's training code does it, the margin around the crop in proportion."""
-        size = self.size or layout.size
+        size = layout.size if self.size is None else self.size
+        margin = layout.resize_to / layout.size
         mean, std = self._normalisation(layout)
         return Preprocessing(
             height=size,
             width=size,
             resize=self.resize,
-            resize_to=self.resize_to or round(size * layout.resize_to / layout.size),
+            resize_to=round(size * margin) if self.resize_to is None else self.resize_to,
             interpolation=self.interpolation or layout.interpolation,
             mean=mean,
             std=std,
@@ -72,6 +73,8 @@ class Wishes:
             raise ExportError("Give --mean and --std together: the scale of one is told by the other.")
         if self.mean is None or self.std is None:
             return layout.mean, layout.std
+        if max(self.mean) <= 1 < max(self.std) or max(self.mean) > 1 > max(self.std):
+            raise ExportError("--mean and --std are on different scales: state both on 0..1, or both on 0..255.")
         scale = 255 if max(self.mean) <= 1 else 1
         return _scaled(self.mean, scale), _scaled(self.std, scale)
 

@@ -72,7 +72,7 @@ def _weights(content: object, wanted: str | None, file: str) -> tuple[Tensors, s
     held = [key for key in content if _is_weights(content[key])]
     if wanted is not None and wanted not in held:
         raise CheckpointError(f"'{file}' holds no weights under '{wanted}': it has {held or 'one plain state dict'}.")
-    container = wanted or next((key for key in CONTAINERS if key in held), None)
+    container = wanted if wanted is not None else next((key for key in CONTAINERS if key in held), None)
     if container is None and not _is_weights(content):
         raise CheckpointError(f"'{file}' holds no weights: its keys are {sorted(map(str, content))[:5]}.")
     source = content if container is None else content[container]

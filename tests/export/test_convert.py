@@ -131,9 +131,9 @@ def test_preprocessing_is_as_wished(checkpoint: Path, wishes: dict[str, Any]) ->
 
 
 def test_means_of_0_to_255_are_taken_as_they_are(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    wished = Wishes(**wishes, mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0))
+    wished = Wishes(**wishes, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4))
     fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
-    assert (fit.mean, fit.std) == ((123.675, 116.28, 103.53), (1.0, 1.0, 1.0))
+    assert (fit.mean, fit.std) == ((123.675, 116.28, 103.53), (58.4, 57.1, 57.4))
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -145,6 +145,13 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no such weights": ({"weights": "ema"}, CheckpointError, "no weights under 'ema': it has .'state_dict'"),
     "no margin": ({"resize_to": 32}, BundleError, "resize_to must be at least the size"),
     "half a normalisation": ({"mean": (0.5, 0.5, 0.5)}, ExportError, "--mean and --std together"),
+    "two scales": (
+        {"mean": (0.5, 0.5, 0.5), "std": (58.0, 57.0, 57.0)},
+        ExportError,
+        "on different scales",
+    ),
+    "no number": ({"mean": (0.5, 0.5, 0.5), "std": (float("nan"), 0.5, 0.5)}, BundleError, "a finite std above"),
+    "no size": ({"size": 0}, BundleError, "at least 8x8"),
     "bad name": ({"name": "a/b"}, BundleError, "cannot name a bundle"),
     "no photos": ({"photos": Path(__file__).parent}, ExportError, "holds 0 photos and at least 32"),
     "no notes": ({"notes": Path("nowhere.md")}, ExportError, "'nowhere.md' cannot be read"),
@@ -222,6 +229,14 @@ def test_the_command_refuses_with_a_sentence_and_no_traceback(checkpoint: Path, 
     failed = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("export: The tensors make a seresnet18, not a seresnet50")
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(checkpoint: Path, wishes: dict[str, Any]) -> None:
+    wishes["bundles"].write_text("a file where a folder should be")
+    failed = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].endswith("choose another path, or make room.")
     assert "Traceback" not in failed.stderr
 
 
