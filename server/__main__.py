@@ -30,6 +30,7 @@ def main() -> None:
         level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself tells what it does
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # broken bodies are their senders' concern
     logging.captureWarnings(True)
     leave_now(_serve(chosen))
 

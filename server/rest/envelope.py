@@ -45,5 +45,11 @@ class Envelope:
             elapsed_ms = (time.perf_counter() - started_s) * 1e3
             level = logging.DEBUG if scope["method"] == "GET" and status == 200 else logging.INFO
             log.log(
-                level, "%s %s %d %.1f ms id=%s", scope["method"], scope["path"][:256], status, elapsed_ms, request_id
+                level,
+                "%s %s %d %.1f ms id=%s",
+                scope["method"],
+                scope["raw_path"][:256].decode("ascii", "replace"),
+                status,
+                elapsed_ms,
+                request_id,
             )

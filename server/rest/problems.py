@@ -42,7 +42,7 @@ def document(error: ServingError) -> dict[str, Any]:
         "title": status.phrase,
         "status": int(status),
         "code": error.code.value,
-        "detail": error.detail,
+        "detail": error.detail.encode("utf-8", "replace").decode(),  # it may quote half a surrogate pair from JSON
     }
 
 

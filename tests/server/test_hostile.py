@@ -133,6 +133,11 @@ REQUESTS: dict[str, tuple[int, str, dict[str, object]]] = {
     "JSON with a data address": (400, "malformed", {"json": {"image": f"data:image/jpeg;base64,{IMAGE}"}}),
     "JSON with an unknown field": (400, "malformed", {"json": {"image": IMAGE, "topk": 3}}),
     "JSON with a strange top_k": (400, "malformed", {"json": {"image": IMAGE, "top_k": 2.5}}),
+    "JSON with half a surrogate pair": (
+        404,
+        "unknown_model",
+        {"content": b'{"image": "", "model": "\\ud800"}', "headers": {"Content-Type": "application/json"}},
+    ),
     "JSON with a strange model": (400, "malformed", {"json": {"image": IMAGE, "model": 3}}),
     "top_k of no number": (400, "malformed", {"content": jpeg(), "params": {"top_k": "five"}}),
     "top_k zero": (400, "malformed", {"content": jpeg(), "params": {"top_k": "0"}}),
@@ -220,6 +225,13 @@ async def test_other_addresses_and_methods_are_problems_too(server: Running) -> 
         response = await http.request(method, path)
         assert (response.status_code, response.json()["code"]) == (status, code), path
     assert (await http.get("/classify")).headers["allow"] == "POST"
+
+
+async def test_no_line_of_the_log_can_be_forged(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "server.access")
+    await server.rest.http.get("/a%0AINFO%20forged%1B[31m", headers={"X-Request-Id": "b\tINFO"})
+    assert all(line.isprintable() for line in (record.getMessage() for record in caplog.records))
+    assert any("/a%0AINFO" in record.getMessage() for record in caplog.records)
 
 
 async def test_a_request_id_is_echoed_when_fit_and_replaced_when_not(server: Running) -> None:
