@@ -13,7 +13,17 @@ from models.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
 
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net", "params")
+CONTAINERS = (
+    "state_dict_ema",
+    "model_ema",
+    "params_ema",
+    "ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "params",
+)
 """Where training scripts keep the weights, best first: an EMA set beside the raw one is the better (timm)."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")

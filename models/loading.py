@@ -10,6 +10,9 @@ from models.checkpoint import Tensors
 from models.errors import CheckpointError
 from models.seresnet import DEPTHS, BlockKind, BlockSpec, SEResNet, SEResNetSpec, StemKind
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights are stored in; quantised ones would need their scales."""
+
 
 def read_spec(tensors: Tensors, stem: StemKind | None = None) -> SEResNetSpec:
     """What SE-ResNet the tensors make up. A 3x3 stem does not show its stride, so `stem` must then say it.
@@ -106,6 +109,7 @@ def _float32(tensor: Tensor) -> Tensor:
 
 
 def _check(tensors: Tensors, expected: Tensors, name: str) -> None:
+    floats = {key: value for key, value in tensors.items() if value.dtype in FLOATS and value.layout is torch.strided}
     faults = {
         "missing": [key for key in expected if key not in tensors],
         "extra": [key for key in tensors if key not in expected],
@@ -114,7 +118,12 @@ def _check(tensors: Tensors, expected: Tensors, name: str) -> None:
             for key, want in expected.items()
             if key in tensors and tensors[key].shape != want.shape
         ],
-        "not finite": [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())],
+        "of another kind than plain floats": [
+            f"{key} ({tensors[key].dtype}, {tensors[key].layout})"
+            for key, want in expected.items()
+            if key in tensors and want.is_floating_point() and key not in floats
+        ],
+        "not finite": [key for key, value in floats.items() if not bool(torch.isfinite(value).all())],
     }
     found = [_listed(fault, keys) for fault, keys in faults.items() if keys]
     if found:

@@ -97,6 +97,13 @@ FAULTS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
         r"misshapen layer1.1.conv1.weight \(8, 9, 3, 3\) instead of \(8, 8, 3, 3\)",
     ),
     "not finite": (with_tensor("fc.bias", torch.full((10,), torch.nan)), "not finite fc.bias"),
+    "whole numbers": (
+        with_tensor("fc.weight", torch.zeros(10, 64, dtype=torch.int8)),
+        r"plain floats fc.weight \(torch.int8",
+    ),
+    "complex": (with_tensor("fc.bias", torch.zeros(10, dtype=torch.complex64)), "plain floats fc.bias"),
+    "sparse": (with_tensor("fc.weight", torch.zeros(10, 64).to_sparse()), "plain floats fc.weight"),
+    "eight bits": (with_tensor("fc.bias", torch.zeros(10).to(torch.float8_e4m3fn)), "plain floats fc.bias"),
     "a stage short": (
         lambda good: {k: v for k, v in good.items() if not k.startswith("layer4.1")},
         r"\(2, 2, 2, 1\) per stage fit no SE-ResNet: the known are 18",
@@ -111,6 +118,13 @@ def test_each_fault_of_the_tensors_is_named_in_one_sentence(fault: str, good: Te
     tensors = spoil(good)
     with pytest.raises(CheckpointError, match=message):
         loading.load(tensors, loading.read_spec(tensors, "3x3s2"))
+
+
+@pytest.mark.parametrize("kind", loading.FLOATS)
+def test_every_kind_of_float_becomes_float32(kind: torch.dtype, good: Tensors) -> None:
+    stored = {key: value.to(kind) if value.is_floating_point() else value for key, value in good.items()}
+    network = loading.load(stored, loading.read_spec(stored, "3x3s2"))
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32, torch.int64}
 
 
 def test_missing_step_counters_are_no_fault(good: Tensors) -> None:
