@@ -45,7 +45,9 @@ def find(root: Path) -> Iterator[tuple[str, str, Path]]:
 
 def versions(folder: Path) -> list[int]:
     """The version numbers in a bundle's folder, ascending."""
-    return sorted(int(path.name) for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"[1-9]\d*", path.name))
+    return sorted(
+        int(path.name) for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"[1-9][0-9]*", path.name)
+    )
 
 
 def read(path: Path) -> Bundle:
@@ -53,6 +55,16 @@ def read(path: Path) -> Bundle:
 
     Raises BundleError naming the file that is missing, damaged or does not fit.
     """
+    try:
+        return _read(path)
+    except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:  # files made to confuse
+        raise BundleError(
+            f"The files of the bundle '{path.parent.name}/{path.name}' do not hold together ({type(error).__name__}): "
+            "export the bundle again."
+        ) from error
+
+
+def _read(path: Path) -> Bundle:
     manifest = Manifest.from_json(_content(path, "manifest.json").decode("utf-8", "replace"))
     for graph in manifest.graphs:
         _verified(path, graph.file, graph.sha256)
@@ -80,13 +92,16 @@ def write(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
     """
     demand_name(manifest.name)
     folder = root / manifest.name
-    folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".tmp-{uuid.uuid4().hex}"
-    draft.mkdir()
     try:
+        draft.mkdir(parents=True)
         for name, content in files.items():
             (draft / name).write_bytes(content)
         return _publish(draft, folder, manifest)
+    except OSError as error:
+        raise BundleError(
+            f"The bundle cannot be written to '{folder}' ({error.strerror}): choose another folder, or make room."
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

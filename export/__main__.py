@@ -20,13 +20,12 @@ def main() -> None:
     arguments = vars(_parser().parse_args())
     arguments.pop("command")
     path = arguments.pop("checkpoint")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both leave through the same clean-up
+    for number in (signal.SIGTERM, signal.SIGHUP):  # they leave through the same clean-up as Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     try:
         folder = convert(path, Wishes(**arguments), Progress(STEPS))
     except (CheckpointError, BundleError, ExportError) as error:
         _leave(f"export: {error}", 1)
-    except OSError as error:
-        _leave(f"export: '{error.filename}' cannot be used ({error.strerror}): choose another path, or make room.", 1)
     except KeyboardInterrupt:
         _leave("export: interrupted; no bundle was written.", 130)
     print(folder)

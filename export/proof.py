@@ -30,6 +30,7 @@ def torch_probabilities(served: nn.Module, pixels: Pixels, advance: Advance) -> 
 
 def onnx_probabilities(model: bytes, pixels: Pixels, advance: Advance) -> Probabilities:
     """(n, classes) from ONNX Runtime on the CPU."""
+    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return _in_batches(lambda batch: np.asarray(session.run([OUTPUT], {INPUT: batch})[0]), pixels, advance)
 

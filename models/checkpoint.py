@@ -48,6 +48,8 @@ def read(path: Path, weights: str | None = None) -> Checkpoint:
     content = _load(path)
     tensors, container = _weights(content, weights, path.name)
     tensors, prefix = _without_prefixes(tensors)
+    if not tensors:
+        raise CheckpointError(f"'{path.name}' holds no weights, only a training script's counters: give another file.")
     taken = f"'{container}'" if container else "the whole file"
     if prefix:
         taken += f", keys without '{prefix}'"
@@ -92,7 +94,7 @@ def _weights(content: object, wanted: str | None, file: str) -> tuple[Tensors, s
 def _without_prefixes(tensors: Tensors) -> tuple[Tensors, str]:
     tensors = {key: value for key, value in tensors.items() if key != "n_averaged"}  # torch's AveragedModel counter
     stripped = ""
-    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in tensors)), None):
+    while tensors and (prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in tensors)), None)):
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
         stripped += prefix
     return tensors, stripped

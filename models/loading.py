@@ -84,7 +84,10 @@ def _block(tensors: Tensors, name: str, kind: BlockKind, inputs: int, stride: in
 
 
 def _stem(tensors: Tensors, chosen: StemKind | None) -> StemKind:
-    kernel = _tensor(tensors, "conv1.weight").shape[-1]
+    first = _tensor(tensors, "conv1.weight")
+    if first.ndim != 4:
+        raise CheckpointError(f"Tensor 'conv1.weight' has shape {tuple(first.shape)}, which is no convolution's.")
+    kernel = first.shape[-1]
     fitting = [stem for stem in get_args(StemKind) if stem.startswith(f"{kernel}x{kernel}")]
     if chosen is None and len(fitting) > 1:
         raise CheckpointError(
@@ -99,6 +102,10 @@ def _stem(tensors: Tensors, chosen: StemKind | None) -> StemKind:
     return chosen or fitting[0]
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.dtype in FLOATS and tensor.layout is torch.strided and tensor.device.type == "cpu"
+
+
 def _counters(expected: Tensors) -> Tensors:
     """BatchNorm's step counters, which files older than torch 0.4 lack and inference never reads."""
     return {key: torch.zeros((), dtype=torch.long) for key in expected if key.endswith("num_batches_tracked")}
@@ -109,7 +116,7 @@ def _float32(tensor: Tensor) -> Tensor:
 
 
 def _check(tensors: Tensors, expected: Tensors, name: str) -> None:
-    floats = {key: value for key, value in tensors.items() if value.dtype in FLOATS and value.layout is torch.strided}
+    floats = {key: value for key, value in tensors.items() if _is_plain(value)}
     faults = {
         "missing": [key for key in expected if key not in tensors],
         "extra": [key for key in tensors if key not in expected],

@@ -19,6 +19,7 @@ class OrtCpuEngine:
     precision = "fp32"
 
     def __init__(self, graph: Path, threads: int) -> None:
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

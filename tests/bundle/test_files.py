@@ -105,6 +105,14 @@ def _elsewhere(data: dict[str, list[dict[str, object]]]) -> None:
     data["graphs"][0]["file"] = "../1/model.onnx"
 
 
+def _beyond_floats(data: dict[str, dict[str, object]]) -> None:
+    data["preprocessing"]["mean"] = [10**400, 0, 0]
+
+
+def _no_path(data: dict[str, list[dict[str, object]]]) -> None:
+    data["graphs"][0]["file"] = "a\0b"
+
+
 def _no_margin(data: dict[str, dict[str, object]]) -> None:
     data["preprocessing"]["resize_to"] = 32
 
@@ -116,6 +124,8 @@ def _no_margin(data: dict[str, dict[str, object]]) -> None:
         (_no_source, r"manifest\.source is missing"),
         (_wrong_kind, r"manifest\.labels\.classes must be int, not 'many'"),
         (_elsewhere, "not beside it"),
+        (_beyond_floats, "do not hold together"),
+        (_no_path, "do not hold together"),
         (_no_margin, "resize_to must be at least the size"),
     ],
 )
@@ -147,7 +157,7 @@ def test_a_pickle_in_the_probe_is_never_opened(copy: Path) -> None:
 
 
 def test_drafts_and_foreign_files_are_no_bundles(copy: Path, tmp_path: Path) -> None:
-    for name in (".tmp-1234", "demo/.tmp-1234", "demo/0", "demo/01", "demo/latest", ".git/1"):
+    for name in (".tmp-1234", "demo/.tmp-1234", "demo/0", "demo/01", "demo/1\u0663", "demo/latest", ".git/1"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "demo" / "config.pbtxt").write_text("")
     assert list(files.find(tmp_path)) == [("demo", "1", copy)]

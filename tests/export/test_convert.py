@@ -202,7 +202,7 @@ def command(checkpoint: Path, wishes: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "export", "convert", str(checkpoint), *options]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_export_leaves_nothing_behind(
     number: signal.Signals, checkpoint: Path, wishes: dict[str, Any]
 ) -> None:
@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(checkpoint: Path,
     wishes["bundles"].write_text("a file where a folder should be")
     failed = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].endswith("choose another path, or make room.")
+    assert failed.stderr.splitlines()[-1].endswith("choose another folder, or make room.")
     assert "Traceback" not in failed.stderr
 
 

@@ -108,6 +108,8 @@ FAULTS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
         lambda good: {k: v for k, v in good.items() if not k.startswith("layer4.1")},
         r"\(2, 2, 2, 1\) per stage fit no SE-ResNet: the known are 18",
     ),
+    "no convolution": (with_tensor("conv1.weight", torch.zeros(())), r"'conv1.weight' has shape \(\)"),
+    "no values": (with_tensor("fc.bias", torch.zeros(10, device="meta")), "plain floats fc.bias"),
     "strange stem": (with_tensor("conv1.weight", torch.zeros(8, 3, 5, 5)), "5x5, which fits no known stem"),
 }
 
@@ -166,7 +168,9 @@ def test_no_code_is_run_from_a_checkpoint(good: Tensors, tmp_path: Path) -> None
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 1}, [1, 2], torch.zeros(3)])
+@pytest.mark.parametrize(
+    "content", [{}, {"epoch": 1}, [1, 2], torch.zeros(3), {"model": {"n_averaged": torch.tensor(1)}}]
+)
 def test_a_file_without_weights_is_refused(content: object, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"not weights|no weights"):
         checkpoint.read(saved(content, tmp_path))
