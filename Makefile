@@ -6,7 +6,7 @@ STAMP := $(shell sha256sum pyproject.toml | cut -c1-12)
 SERVE := .venv/.serve-$(STAMP)
 DEV := .venv/.dev-$(STAMP)
 
-.PHONY: serve setup test check format bench proto demo clean
+.PHONY: serve setup test check format bench-parity proto demo clean
 
 serve: $(SERVE)  ## start the server on the bundles of ./bundles
 	@exec $(BIN)/python -m server
@@ -15,6 +15,9 @@ setup: $(DEV)  ## everything for export, tests and development
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+bench-parity: $(DEV)  ## every network of every format through ONNX, beside the code it was trained by: half an hour
+	$(BIN)/python -m pytest -m "slow or not slow" --durations=0 tests/models/test_oracle.py tests/export/test_matrix.py
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -3,11 +3,13 @@
 import dataclasses
 import errno
 import hashlib
+import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bundle import labels
@@ -28,6 +30,11 @@ class Bundle:
     labels: tuple[Label, ...]
     probe: Probe
 
+    @cached_property
+    def grouped(self) -> bool:
+        """Whether its labels have groups, on which the best classes of a photo vote."""
+        return any(label.group is not None for label in self.labels)
+
     def graph(self, precision: str) -> tuple[Graph, Path]:
         """The graph of that precision and where it lies. Raises BundleError where the bundle has none."""
         for graph in self.manifest.graphs:
@@ -41,6 +48,16 @@ def find(root: Path) -> Iterator[tuple[str, str, Path]]:
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and NAME.fullmatch(path.name)):
         for version in versions(folder):
             yield folder.name, str(version), folder / str(version)
+
+
+def newest(path: Path) -> Path:
+    """The folder of a bundle's highest version; of one version, that folder itself. BundleError where there is none."""
+    if (path / "manifest.json").is_file():
+        return path
+    found = versions(path) if path.is_dir() else []
+    if not found:
+        raise BundleError(f"'{path}' holds no bundle: give a folder as bundles/<name> or bundles/<name>/<version>.")
+    return path / str(found[-1])
 
 
 def versions(folder: Path) -> list[int]:
@@ -70,11 +87,11 @@ def _read(path: Path) -> Bundle:
         _verified(path, graph.file, graph.sha256)
     table = labels.from_tsv(_verified(path, "labels.tsv", manifest.labels.sha256).decode())
     probe = Probe.from_bytes(_verified(path, "probe.npz", manifest.probe_sha256))
-    if not len(table) == manifest.labels.classes == probe.probabilities.shape[1]:
+    if len(table) != manifest.labels.classes:
         raise BundleError(
-            f"The manifest names {manifest.labels.classes} classes, labels.tsv {len(table)} and the probe "
-            f"{probe.probabilities.shape[1]}: export the bundle again."
+            f"The manifest names {manifest.labels.classes} classes, labels.tsv {len(table)}: export the bundle again."
         )
+    probe.demand_fit(manifest.preprocessing.height, manifest.preprocessing.width, manifest.labels.classes)
     return Bundle(path, manifest, table, probe)
 
 
@@ -82,6 +99,15 @@ def demand_name(name: str) -> None:
     """Raises BundleError where a bundle cannot have that name."""
     if not NAME.fullmatch(name):
         raise BundleError(f"'{name}' cannot name a bundle: use up to 64 letters, digits, dots, dashes and underscores.")
+
+
+def demand_writable(root: Path, name: str | None) -> None:
+    """Raises BundleError where no bundle can be written under the root, or not by that name: before long work."""
+    if name is not None:
+        demand_name(name)
+    there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise BundleError(f"No bundle can be written under '{root}': choose another folder with --bundles.")
 
 
 def write(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:

@@ -23,11 +23,15 @@ class SEBlockRow:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The network. `macs` are multiply-adds for one image at the bundle's size; `variant` is where strides stand."""
+    """The network. `macs` are multiply-adds for one image at the bundle's size.
+
+    `variant` is where a residual network strides and how it pools (A to D, see the README), `stem` its first
+    convolution; others have neither.
+    """
 
     name: str
-    variant: Literal["A", "B", "C"]
-    stem: str
+    variant: Literal["A", "B", "C", "D"] | None
+    stem: str | None
     parameters: int
     macs: int
     se_blocks: tuple[SEBlockRow, ...]
@@ -35,12 +39,13 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Source:
-    """The checkpoint it came from; `taken` says which of several weight sets in the file."""
+    """The checkpoint it came from, and from where if fetched; `taken` says which of several weight sets in the file."""
 
     file: str
     sha256: str
     format: str
     taken: str
+    url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ class Manifest:
     tools: dict[str, str]
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        told = dataclasses.asdict(self, dict_factory=_told)
+        return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -136,9 +142,16 @@ class Manifest:
         except ValueError as error:
             raise BundleError(f"manifest.json is not JSON ({error}): export the bundle again.") from error
         schema = data.get("schema") if isinstance(data, dict) else None
+        if isinstance(schema, int) and schema < 1:
+            raise BundleError(f"manifest.json has schema {schema}, which there never was: export the bundle again.")
         if isinstance(schema, int) and schema > SCHEMA:
             raise BundleError(
                 f"manifest.json has schema {schema} and this Sesame reads up to {SCHEMA}: update Sesame, "
                 "or export the bundle again with this version."
             )
         return records.read(cls, data, "manifest")
+
+
+def _told(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """What is None is not there."""
+    return {key: value for key, value in pairs if value is not None}

@@ -30,6 +30,18 @@ class Probe:
                 probe = cls(arrays["pixels"], arrays["probabilities"])
         except Exception as error:  # numpy raises ValueError, KeyError, BadZipFile …
             raise BundleError(f"probe.npz cannot be read ({error}): export the bundle again.") from error
-        if probe.pixels.ndim != 4 or probe.pixels.dtype != np.uint8 or len(probe.pixels) != len(probe.probabilities):
-            raise BundleError("probe.npz holds arrays that do not belong together: export the bundle again.")
         return probe
+
+    def demand_fit(self, height: int, width: int, classes: int) -> None:
+        """Raises BundleError where the arrays are not those of a network with such inputs and outputs."""
+        pixels, probabilities = self.pixels, self.probabilities
+        if not len(pixels) or pixels.shape != (len(pixels), height, width, 3) or pixels.dtype != np.uint8:
+            raise BundleError(
+                f"probe.npz holds pixels {pixels.shape} and the manifest wants (n, {height}, {width}, 3)."
+            )
+        if probabilities.shape != (len(pixels), classes) or probabilities.dtype != np.float32:
+            raise BundleError(
+                f"probe.npz holds answers {probabilities.shape}, not (n, {classes}) as the manifest says."
+            )
+        if not np.allclose(probabilities.sum(1), 1, atol=1e-3):  # NaN fails too
+            raise BundleError("probe.npz holds answers that are no probabilities: export the bundle again.")

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def read(cls: type[T], data: object, where: str) -> T:
-    """An instance of the dataclass from parsed JSON; unknown keys are left for newer programs to read.
+    """An instance of the dataclass from parsed JSON; unknown keys are left for newer programs, optional ones may lack.
 
     Raises BundleError naming the field (`where.field`) that is missing or of the wrong kind.
     """
@@ -22,6 +22,8 @@ def read(cls: type[T], data: object, where: str) -> T:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name in data:
             values[field.name] = _value(hints[field.name], data[field.name], f"{where}.{field.name}")
+        elif type(None) in typing.get_args(hints[field.name]):
+            values[field.name] = None
         elif field.default is dataclasses.MISSING:
             raise BundleError(f"{where}.{field.name} is missing.")
     return cls(**values)
@@ -31,7 +33,7 @@ def _value(kind: Any, value: object, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return read(typing.cast(type, kind), value, where)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):  # something or None
         return None if value is None else _value(arguments[0], value, where)
     if origin is typing.Literal:
         if value not in arguments:

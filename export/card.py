@@ -1,6 +1,6 @@
 """CARD.md: what a person wants to know of a bundle before using it."""
 
-from bundle.manifest import Manifest
+from bundle.manifest import Architecture, Manifest
 
 _INPUTS = {"generated": "generated images (noise, gradients, edges)", "photos": "photos"}
 _UNTOLD = "What it was trained on, and how well it does, was not told at its export (`--notes FILE`)."
@@ -14,8 +14,7 @@ def card(manifest: Manifest, notes: str | None) -> str:
     squash = f"squashed to {fit.resize_to}x{fit.resize_to}"
     resize = f"shorter side to {fit.resize_to}" if fit.resize == "short_side" else squash
     facts = {
-        "architecture": f"{network.name}, stride variant {network.variant}, stem {network.stem}, "
-        f"{len(network.se_blocks)} SE blocks",
+        "architecture": ", ".join((network.name, *_traits(network), f"{len(network.se_blocks)} SE blocks")),
         "size": f"{network.parameters / 1e6:.2f} M parameters, {network.macs / 1e9:.3f} G multiply-adds an image",
         "labels": f"{labels.classes} classes, {labels.set}",
         "preprocessing": f"upright, RGB, {resize} ({fit.interpolation}), centre {size}; "
@@ -27,6 +26,11 @@ def card(manifest: Manifest, notes: str | None) -> str:
     }
     table = "\n".join(f"| {what} | {fact} |" for what, fact in facts.items())
     return f"# {manifest.name}\n\n{notes.strip() if notes else _UNTOLD}\n\n## Facts\n\n| | |\n|---|---|\n{table}\n"
+
+
+def _traits(network: Architecture) -> list[str]:
+    traits = {"stride variant": network.variant, "stem": network.stem}
+    return [f"{trait} {value}" for trait, value in traits.items() if value]
 
 
 def _triple(values: tuple[float, float, float]) -> str:

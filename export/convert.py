@@ -29,69 +29,74 @@ from export import graph, proof, samples
 from export.card import card
 from export.graph import ServedNetwork
 from export.progress import Progress
-from export.wishes import Wishes
-from models import checkpoint, complexity, formats, loading
-from models.errors import CheckpointError
-from models.formats.format import Format
-from models.seresnet import SEResNet, SEResNetSpec, se_blocks
+from export.wishes import Wishes, preprocessing
+from models import complexity
+from models.fit import Fit
+from models.se import block_name, se_modules
+from models.trained import Trained, understand
 
 STEPS = 6
 
 
 @dataclass(frozen=True)
-class _Trained:
-    """A checkpoint understood: where it came from, what network it makes, and what goes in and comes out."""
+class _Wished:
+    """A checkpoint as the user wants it served: the network, what goes in and what comes out."""
 
-    source: Source
-    layout: Format
-    spec: SEResNetSpec
-    network: SEResNet
-    preprocessing: Preprocessing
+    trained: Trained
+    served: ServedNetwork
+    fit: Fit
+    label_set: str
     labels: Sequence[Label]
+    url: str | None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return preprocessing(self.fit)
 
 
-def convert(path: Path, wishes: Wishes, progress: Progress) -> Path:
-    """Write a bundle for the checkpoint and return its folder.
+def convert(path: Path, wishes: Wishes, progress: Progress, url: str | None = None) -> Path:
+    """Write a bundle for the checkpoint and return its folder. `url` is where the file was fetched from.
 
     Raises CheckpointError, BundleError or ExportError, each a sentence with its cure; then nothing was written.
     """
     notes = wishes.card_notes()
-    if wishes.name is not None:
-        files.demand_name(wishes.name)
+    files.demand_writable(wishes.bundles, wishes.name)
     progress.step(f"reading {path.name}")
-    trained = _understood(path, wishes)
-    fit = trained.preprocessing
-    served = ServedNetwork(trained.network, fit.mean, fit.std).eval()
+    wished = _wished(path, wishes, url)
+    fit, trained = wished.preprocessing, wished.trained
     progress.step("preparing images to compare on")
     pixels = samples.photos(wishes.photos, fit) if wishes.photos else samples.generated(fit.height, fit.width)
-    progress.step(f"exporting {trained.spec.name} from {trained.source.taken} ({trained.layout.name} names)")
-    model = graph.to_onnx(served, fit.height, fit.width)
+    progress.step(f"exporting {trained.design.name} from {trained.source.taken} ({trained.format} names)")
+    model = graph.to_onnx(wished.served, fit.height, fit.width)
     progress.step(f"running the torch network on {len(pixels)} images")
-    reference = proof.torch_probabilities(served, pixels, progress.advance)
+    reference = proof.torch_probabilities(wished.served, pixels, progress.advance)
+    proof.demand_telling(reference)
     progress.step("comparing the graph with it")
     parity = _proven(model, pixels, reference, "photos" if wishes.photos else "generated", progress)
     progress.step(f"writing the bundle: max |Δp| {parity.max_dp:.1e}, max |Δ log p| {parity.max_dlogp:.1e}")
     probe = Probe(pixels[: samples.PROBE_IMAGES], reference[: samples.PROBE_IMAGES])
-    return _written(trained, model, probe, parity, wishes, notes)
+    return _written(wished, model, probe, parity, wishes, notes)
 
 
-def _understood(path: Path, wishes: Wishes) -> _Trained:
-    opened = checkpoint.read(path, wishes.weights)
-    layout = formats.named(wishes.format) if wishes.format is not None else formats.detect(opened.tensors)
-    tensors = layout.canonical(opened.tensors)
-    spec = loading.read_spec(tensors, wishes.stem)
-    if wishes.arch is not None and wishes.arch != spec.name:
-        raise CheckpointError(
-            f"The tensors make a {spec.name}, not a {wishes.arch}: drop --arch, or give the right file."
-        )
-    return _Trained(
-        source=Source(opened.file, opened.sha256, layout.name, opened.taken),
-        layout=layout,
-        spec=spec,
-        network=loading.load(tensors, spec),
-        preprocessing=wishes.preprocessing(layout),
-        labels=wishes.label_table(spec.classes),
+def architecture(trained: Trained, network: ServedNetwork, size: int) -> Architecture:
+    """The manifest's row on a network of that input size in pixels."""
+    return Architecture(
+        name=trained.design.name,
+        variant=trained.design.traits.variant,
+        stem=trained.design.traits.stem,
+        parameters=complexity.parameters(network),
+        macs=complexity.multiply_adds(network.network, size, size),
+        se_blocks=tuple(
+            SEBlockRow(block_name(name), channels, squeezed) for name, channels, squeezed in se_modules(network.network)
+        ),
     )
+
+
+def _wished(path: Path, wishes: Wishes, url: str | None) -> _Wished:
+    trained = understand(path, wishes.told)
+    fit = wishes.fit(trained.fit)
+    served = ServedNetwork(trained.network(), fit.mean, fit.std, fit.bgr).eval()
+    return _Wished(trained, served, fit, *wishes.label_table(trained), url)
 
 
 def _proven(
@@ -103,19 +108,18 @@ def _proven(
     )
 
 
-def _written(
-    trained: _Trained, model: bytes, probe: Probe, parity: ParityRow, wishes: Wishes, notes: str | None
-) -> Path:
-    table, probe_file = labels.to_tsv(trained.labels), probe.to_bytes()
+def _written(wished: _Wished, model: bytes, probe: Probe, parity: ParityRow, wishes: Wishes, notes: str | None) -> Path:
+    table, probe_file = labels.to_tsv(wished.labels), probe.to_bytes()
+    source, layout = wished.trained.source, wished.trained.format
     manifest = Manifest(
         schema=SCHEMA,
-        name=wishes.name or trained.spec.name,
+        name=wishes.name or wished.trained.design.name,
         version="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        architecture=_architecture(trained),
-        source=trained.source,
-        preprocessing=trained.preprocessing,
-        labels=LabelsRow(wishes.label_set, len(trained.labels), labels.sha256(table)),
+        architecture=architecture(wished.trained, wished.served, wished.fit.size),
+        source=Source(source.file, source.sha256, layout, source.taken, wished.url),
+        preprocessing=wished.preprocessing,
+        labels=LabelsRow(wished.label_set, len(wished.labels), labels.sha256(table)),
         graphs=(Graph("model.onnx", hashlib.sha256(model).hexdigest(), len(model), "fp32", graph.OPSET),),
         parity=(parity,),
         probe_sha256=hashlib.sha256(probe_file).hexdigest(),
@@ -124,17 +128,3 @@ def _written(
     text = card(manifest, notes)
     contents = {"model.onnx": model, "labels.tsv": table.encode(), "probe.npz": probe_file, "CARD.md": text.encode()}
     return files.write(wishes.bundles, manifest, contents)
-
-
-def _architecture(trained: _Trained) -> Architecture:
-    network, fit = trained.network, trained.preprocessing
-    return Architecture(
-        name=trained.spec.name,
-        variant=trained.layout.variant,
-        stem=trained.spec.stem,
-        parameters=complexity.parameters(network),
-        macs=complexity.multiply_adds(network, fit.height, fit.width),
-        se_blocks=tuple(
-            SEBlockRow(name.rpartition(".")[0], block.channels, block.squeezed) for name, block in se_blocks(network)
-        ),
-    )

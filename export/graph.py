@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from models.se import SEBlock
+from models.se import block_name, se_modules
 
 OPSET = 20
 INPUT, OUTPUT = "pixels", "probabilities"
@@ -20,21 +20,22 @@ class ServedNetwork(nn.Module):
     """A network with what a server should not have to know: (n, h, w, 3) uint8 RGB in, (n, classes) probabilities out.
 
     The mean is subtracted before the first convolution and not folded into it: that one pads with zeros, and a folded
-    mean would pad with something else.
+    mean would pad with something else. `mean` and `std` are RGB also of a network that takes blue, green, red (`bgr`).
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], bgr: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.bgr = bgr
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return self.network(x).float().softmax(1)
+        return self.network(x.flip(1) if self.bgr else x).float().softmax(1)
 
 
 def to_onnx(served: ServedNetwork, height: int, width: int) -> bytes:
@@ -60,7 +61,7 @@ def to_onnx(served: ServedNetwork, height: int, width: int) -> bytes:
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing. This is a bug.")
     model = program.model_proto
-    _name_nodes(model, {name for name, module in served.network.named_modules() if isinstance(module, SEBlock)})
+    _name_nodes(model, {name for name, _, _ in se_modules(served.network)})
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
@@ -73,7 +74,7 @@ def _name_nodes(model: onnx.ModelProto, se_modules: set[str]) -> None:
         module = _module(node)
         block = next((se for se in se_modules if module == se or module.startswith(f"{se}.")), None)
         if block is not None:
-            module = "/".join(filter(None, [block.rpartition(".")[0], "se", module.removeprefix(block).lstrip(".")]))
+            module = "/".join(filter(None, [block_name(block), "se", module.removeprefix(block).lstrip(".")]))
         name = f"{module}/{node.op_type}" if module else node.op_type
         used[name] += 1
         node.name = name if used[name] == 1 else f"{name}_{used[name]}"

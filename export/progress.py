@@ -6,9 +6,9 @@ from typing import TextIO
 
 
 class Progress:
-    """Tells steps of known number as they begin, and how far the current one has come."""
+    """Tells steps as they begin, of known number or not, and how far the current one has come."""
 
-    def __init__(self, steps: int, stream: TextIO | None = None) -> None:
+    def __init__(self, steps: int | None = None, stream: TextIO | None = None) -> None:
         self._steps = steps
         self._stream = stream or sys.stderr
         self._step = 0
@@ -20,7 +20,8 @@ class Progress:
         self._clear()
         self._step += 1
         elapsed_s = time.monotonic() - self._started
-        print(f"[{self._step}/{self._steps}] {elapsed_s:5.1f} s  {what}", file=self._stream, flush=True)
+        step = f"{self._step}/{self._steps}" if self._steps else self._step
+        print(f"[{step}] {elapsed_s:5.1f} s  {what}", file=self._stream, flush=True)
 
     def advance(self, done: int, total: int) -> None:
         """The current step has done so many of its parts. Shown on a terminal only."""

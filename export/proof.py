@@ -15,6 +15,7 @@ from export.errors import ExportError
 from export.graph import INPUT, OUTPUT
 
 _BATCH = 8
+_SPREAD = 1e-6  # of a probability between images: below it, only rounding differs
 Advance = Callable[[int, int], None]  # (images done, images in all)
 
 
@@ -53,3 +54,14 @@ def _in_batches(run: Callable[[Pixels], Probabilities], pixels: Pixels, advance:
         rows.append(run(pixels[start : start + _BATCH]))
         advance(min(start + _BATCH, len(pixels)), len(pixels))
     return np.concatenate(rows)
+
+
+def demand_telling(reference: Probabilities) -> None:
+    """Raises ExportError when the network answers all images alike: any two graphs then agree, which proves nothing."""
+    spread = float(np.abs(reference - reference[0]).max())
+    if spread < _SPREAD:
+        raise ExportError(
+            f"The network gives all {len(reference)} images the same answer (they differ by {spread:.1g} at most), so "
+            "nothing can be compared: its weights are not trained, or its preprocessing is wrong; see `export probe`, "
+            "or give --photos."
+        )

@@ -27,16 +27,25 @@ def photos(folder: Path, preprocessing: Preprocessing, most: int = 256) -> Pixel
 
     Raises ExportError where there are fewer than 32, or one cannot be decoded.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
-    if len(paths) < PROBE_IMAGES:
-        raise ExportError(f"'{folder}' holds {len(paths)} photos and at least {PROBE_IMAGES} are needed.")
-    pictures = []
-    for path in paths[:most]:
-        try:
-            pictures.append(images.to_picture(path.read_bytes(), preprocessing, _MAX_PIXELS))
-        except ImageError as error:
-            raise ExportError(f"The photo '{path}' cannot be used: {error}") from error
-    return np.stack(pictures)
+    found = paths(folder)
+    if len(found) < PROBE_IMAGES:
+        raise ExportError(f"'{folder}' holds {len(found)} photos and at least {PROBE_IMAGES} are needed.")
+    return np.stack([picture(path, preprocessing) for path in found[:most]])
+
+
+def paths(folder: Path) -> list[Path]:
+    """The photos under a folder, sorted. Raises ExportError where there is no such folder."""
+    if not folder.is_dir():
+        raise ExportError(f"There is no folder '{folder}': give one that holds photos.")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+
+
+def picture(path: Path, preprocessing: Preprocessing) -> Pixels:
+    """One photo (height, width, 3) as the server would prepare it. Raises ExportError where it cannot be decoded."""
+    try:
+        return images.to_picture(path.read_bytes(), preprocessing, _MAX_PIXELS)
+    except (ImageError, OSError) as error:
+        raise ExportError(f"The photo '{path}' cannot be used: {error}") from error
 
 
 def _noise(random: np.random.Generator, height: int, width: int) -> Pixels:

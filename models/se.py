@@ -1,5 +1,7 @@
 """The squeeze-and-excitation block."""
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -8,13 +10,13 @@ class SEBlock(nn.Module):
     """Weighs each channel by a gate computed from all of them: x · σ(W2·relu(W1·mean(x))).
 
     Equations 2-4 of Hu et al., "Squeeze-and-Excitation Networks" (arXiv 1709.01507). The two fully connected layers
-    are 1x1 convolutions, so that the exported graph needs no reshape.
+    are 1x1 convolutions, so that the exported graph needs no reshape; the paper's ablations have them without `bias`.
     """
 
-    def __init__(self, channels: int, squeezed: int) -> None:
+    def __init__(self, channels: int, squeezed: int, bias: bool = True) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, squeezed, 1)
-        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+        self.fc1 = nn.Conv2d(channels, squeezed, 1, bias=bias)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1, bias=bias)
 
     @property
     def channels(self) -> int:
@@ -24,7 +26,36 @@ class SEBlock(nn.Module):
     def squeezed(self) -> int:
         return self.fc1.out_channels
 
+    def gate(self, x: Tensor) -> Tensor:  # (n, channels, h, w) -> (n, channels, 1, 1) in 0..1
+        squeezed = F.relu(self.fc1(x.mean((2, 3), keepdim=True)))
+        return self.fc2(squeezed).sigmoid()
+
     def forward(self, x: Tensor) -> Tensor:  # (n, channels, h, w), the same
-        gate = x.mean((2, 3), keepdim=True)
-        gate = F.relu(self.fc1(gate))
-        return x * self.fc2(gate).sigmoid()
+        return x * self.gate(x)
+
+
+_PAIRS = (("fc1", "fc2"), ("conv_reduce", "conv_expand"))
+"""What the two layers are called: here, in timm's SEModule and torchvision; in timm's SqueezeExcite."""
+
+
+def se_modules(network: nn.Module) -> Iterator[tuple[str, int, int]]:
+    """Name, channels and squeezed channels of every SE block of any network, in order.
+
+    A block is a module with two layers of those names, the first of which narrows what the second widens again.
+    """
+    for name, module in network.named_modules():
+        for first, second in _PAIRS:
+            squeeze, excite = (_widths(getattr(module, layer, None)) for layer in (first, second))
+            if squeeze and excite and squeeze == excite[::-1] and squeeze[1] <= squeeze[0]:
+                yield name, *squeeze
+
+
+def block_name(se_module: str) -> str:
+    """The unit that an SE module weighs: `layer1.0` of `layer1.0.se`, `features.4.block` of `features.4.block.2`."""
+    return se_module.rpartition(".")[0]
+
+
+def _widths(layer: object) -> tuple[int, int] | None:
+    if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+        return layer.in_channels, layer.out_channels
+    return (layer.in_features, layer.out_features) if isinstance(layer, nn.Linear) else None

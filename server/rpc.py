@@ -132,6 +132,11 @@ class RpcFace(pb_grpc.ImageClassifierServicer):
         raise AssertionError("abort raises. This is a bug.")
 
 
+def _group(answer: Answer) -> pb.Group | None:
+    vote = answer.vote
+    return pb.Group(name=vote.group, votes=vote.votes, of=vote.voters) if vote else None
+
+
 def _response(request_id: str, classified: Classified, answer: Answer) -> pb.ClassifyResponse:
     return pb.ClassifyResponse(
         id=request_id,
@@ -141,6 +146,7 @@ def _response(request_id: str, classified: Classified, answer: Answer) -> pb.Cla
             pb.Prediction(index=best.index, id=best.id, label=best.label, probability=best.probability)
             for best in answer.predictions
         ],
+        group=_group(answer),
         timing=pb.Timing(
             decode_ms=answer.decode_ms,
             queue_ms=answer.queue_ms,

@@ -10,7 +10,7 @@ from bundle import images, predictions
 from bundle.errors import ImageError
 from bundle.images import Picture
 from bundle.manifest import Preprocessing
-from bundle.predictions import Prediction
+from bundle.predictions import Prediction, Vote
 from server.batcher import Place
 from server.errors import PER_IMAGE, Code, ServingError
 from server.lifecycle import Lifecycle
@@ -34,12 +34,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One photo's predictions, where its time went, and the number of images in its batch.
+    """One photo's predictions, its group where the labels have any, where its time went, and the size of its batch.
 
     `queue_ms`: pixels ready to dispatch; `infer_ms`: its whole batch; `total_ms`: admission to answer.
     """
 
     predictions: tuple[Prediction, ...]
+    vote: Vote | None
     decode_ms: float
     queue_ms: float
     infer_ms: float
@@ -113,9 +114,10 @@ class Classifier:
         picture, decode_s = await self._decode(encoded, bundle.manifest.preprocessing)
         row = await place.submit(picture)
         best = predictions.top(row.probabilities, bundle.labels, k)
+        vote = predictions.vote(row.probabilities, bundle.labels) if bundle.grouped else None
         total_s = time.perf_counter() - started_s
         self._observe(ready, {"decode": decode_s, "queue": row.queue_s, "infer": row.infer_s, "total": total_s})
-        return Answer(best, decode_s * 1e3, row.queue_s * 1e3, row.infer_s * 1e3, total_s * 1e3, row.batch)
+        return Answer(best, vote, decode_s * 1e3, row.queue_s * 1e3, row.infer_s * 1e3, total_s * 1e3, row.batch)
 
     async def _decode(self, encoded: bytes, preprocessing: Preprocessing) -> tuple[Picture, float]:
         if len(encoded) > self.limits.max_image_bytes:

@@ -1,11 +1,35 @@
 """The checkpoint formats, one file each."""
 
-from models.checkpoint import Tensors
 from models.errors import CheckpointError
 from models.formats.format import Format
+from models.formats.legacy import LEGACY, LEGACY_SENET
+from models.formats.mmpretrain import MMPRETRAIN
+from models.formats.moskomule import MOSKOMULE, MOSKOMULE_CIFAR
+from models.formats.nvidia import NVIDIA
+from models.formats.paddle import PADDLE, PADDLE_VD
+from models.formats.pytorchcv import PYTORCHCV, PYTORCHCV_CIFAR, PYTORCHCV_SENET
 from models.formats.timm import TIMM
+from models.formats.torchvision import TORCHVISION
+from models.tensors import Tensors
 
-FORMATS = (TIMM,)
+RESIDUAL = (
+    TIMM,
+    LEGACY_SENET,
+    LEGACY,
+    MMPRETRAIN,
+    MOSKOMULE,
+    MOSKOMULE_CIFAR,
+    PYTORCHCV,
+    PYTORCHCV_SENET,
+    PYTORCHCV_CIFAR,
+    PADDLE,
+    PADDLE_VD,
+    NVIDIA,
+    TORCHVISION,
+)
+"""Those of SE-ResNet and its kin, in the order in which they are asked: a stricter one before a laxer one."""
+
+FORMATS = RESIDUAL
 
 
 def named(name: str) -> Format:
@@ -16,12 +40,6 @@ def named(name: str) -> Format:
     raise CheckpointError(f"There is no format '{name}': choose one of {', '.join(f.name for f in FORMATS)}.")
 
 
-def detect(tensors: Tensors) -> Format:
-    """The first format that recognises the tensors; CheckpointError where none does."""
-    for known in FORMATS:
-        if known.recognises(tensors):
-            return known
-    raise CheckpointError(
-        f"No known format has tensors named like {', '.join(map(repr, sorted(tensors)[:3]))}, …: "
-        f"the formats are {', '.join(f.name for f in FORMATS)}, and all of them have SE blocks."
-    )
+def detect(tensors: Tensors) -> Format | None:
+    """The first format that recognises the tensors."""
+    return next((known for known in FORMATS if known.recognises(tensors)), None)

@@ -1,23 +1,17 @@
-"""timm's `seresnet*`: ResNets with `layerN.M.se.fc1/fc2` as 1x1 convolutions. Its names are the canonical form."""
+"""timm's `seresnet*`, `seresnext*`, `senet154`: its names are the canonical form.
 
-import re
+Deep stems (`conv1.0`, `conv1.3`, `conv1.6`) and averaging shortcuts (`downsample.1`, `downsample.2`) are read as well.
+"""
 
-from models.checkpoint import Tensors
-from models.formats.format import Format
-
-_SE = re.compile(r"layer\d+\.\d+\.se\.fc1\.weight")
-
-
-def _recognises(tensors: Tensors) -> bool:
-    return any(_SE.fullmatch(key) and value.ndim == 4 for key, value in tensors.items())
-
+from models.design import Traits
+from models.fit import Fit
+from models.formats.format import Format, always
+from models.formats.names import Names
 
 TIMM = Format(
     name="timm",
-    recognises=_recognises,
-    canonical=dict,
-    variant="A",
-    size=224,
-    resize_to=256,  # timm's default crop fraction, 0.875
-    interpolation="bicubic",
+    marks=(r"layer\d+\.\d+\.se\.fc1\.weight",),
+    names=Names(),
+    traits=always(Traits(variant="A")),
+    fit=Fit(interpolation="bicubic"),  # timm's default, with a crop of 0.875
 )

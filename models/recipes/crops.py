@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.formats.format import IMAGENET_MEAN, IMAGENET_STD
+from models.fit import IMAGENET_MEAN, IMAGENET_STD
 
 SMALLEST_AREA = 0.45
 """Of a random crop, as a share of the photo. Szegedy et al. (arXiv 1409.4842, section 6) go down to 8 %, but on

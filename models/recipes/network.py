@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from models.seresnet import BasicBlock, BlockSpec, SEResNet, SEResNetSpec
+from models.paper import seresnet
+from models.seresnet import BasicBlock, SEResNet, SEResNetSpec
 
 STEM_CHANNELS = 64
-BLOCKS = 2  # of each of the four stages
 
 
 def squeezed(channels: int) -> int:
@@ -19,17 +19,7 @@ def squeezed(channels: int) -> int:
 
 def spec(width: int, classes: int) -> SEResNetSpec:
     """The network: a 3x3 stem of stride 2, then four stages of two basic blocks, `width` to 8 · `width` channels."""
-    stages: list[tuple[BlockSpec, ...]] = []
-    inputs = STEM_CHANNELS
-    for outputs in (width, 2 * width, 4 * width, 8 * width):
-        stage = []
-        for index in range(BLOCKS):
-            stride = 2 if stages and index == 0 else 1
-            projection = stride > 1 or inputs != outputs
-            stage.append(BlockSpec("basic", inputs, outputs, outputs, squeezed(outputs), stride, projection))
-            inputs = outputs
-        stages.append(tuple(stage))
-    return SEResNetSpec("3x3s2", STEM_CHANNELS, tuple(stages), classes)
+    return seresnet(18, classes=classes, width=width, stem="3x3s2", stem_channels=(STEM_CHANNELS,), squeeze=squeezed)
 
 
 def fresh(wanted: SEResNetSpec, seed: int) -> SEResNet:
@@ -38,7 +28,7 @@ def fresh(wanted: SEResNetSpec, seed: int) -> SEResNet:
     For the latter the last BatchNorm's gamma is 0: Goyal et al. (arXiv 1706.02677), section 5.1.
     """
     torch.manual_seed(seed)
-    network = SEResNet(wanted)
+    network = wanted.build()
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bundle.predictions import Vote
 from server.errors import ServingError
 from server.repository import Entry
 from server.rest.problems import document
@@ -29,6 +30,7 @@ def _result(classified: Classified, outcome: Answer | ServingError) -> dict[str,
             {"index": best.index, "id": best.id, "label": best.label, "probability": best.probability}
             for best in outcome.predictions
         ],
+        **_group(outcome.vote),
         "timing_ms": {
             "decode": round(outcome.decode_ms, 3),
             "queue": round(outcome.queue_ms, 3),
@@ -37,6 +39,11 @@ def _result(classified: Classified, outcome: Answer | ServingError) -> dict[str,
         },
         "batch": outcome.batch,
     }
+
+
+def _group(vote: Vote | None) -> dict[str, Any]:
+    """The group of the photo, nothing where the model's labels have none."""
+    return {"group": {"name": vote.group, "votes": vote.votes, "of": vote.voters}} if vote else {}
 
 
 def state(entry: Entry) -> dict[str, Any]:

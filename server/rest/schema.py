@@ -14,6 +14,12 @@ _PREDICTION = {
         "probability": {"type": "number"},
     },
 }
+_GROUP = {
+    "type": "object",
+    "description": "what most of the ten most probable classes are, e.g. indoor; only where the labels have groups",
+    "required": ["name", "votes", "of"],
+    "properties": {"name": {"type": "string"}, "votes": {"type": "integer"}, "of": {"type": "integer"}},
+}
 _TIMING = {
     "type": "object",
     "description": "milliseconds; queue: pixels ready to dispatch, infer: the whole batch",
@@ -26,6 +32,7 @@ _ANSWER = {
         "model": {"type": "string"},
         "version": {"type": "string"},
         "predictions": {"type": "array", "items": _PREDICTION},
+        "group": _GROUP,
         "timing_ms": _TIMING,
         "batch": {"type": "integer", "description": "images in its batch"},
     },

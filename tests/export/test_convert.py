@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "labels of another number": ({"labels": "imagenet-1k"}, ExportError, "10 classes and 'imagenet-1k' has 1000"),
     "no such labels": ({"labels": "nowhere.txt"}, BundleError, "'nowhere.txt' cannot be read"),
     "no such format": ({"format": "tensorflow"}, CheckpointError, "no format 'tensorflow': choose one of timm"),
-    "no such weights": ({"weights": "ema"}, CheckpointError, "no weights under 'ema': it has .'state_dict'"),
+    "no such weights": ({"weights": "ema"}, CheckpointError, "no weights under 'ema': it has state_dict"),
     "no margin": ({"resize_to": 32}, BundleError, "resize_to must be at least the size"),
     "half a normalisation": ({"mean": (0.5, 0.5, 0.5)}, ExportError, "--mean and --std together"),
     "two scales": (
@@ -150,9 +150,10 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ExportError,
         "on different scales",
     ),
-    "no number": ({"mean": (0.5, 0.5, 0.5), "std": (float("nan"), 0.5, 0.5)}, BundleError, "a finite std above"),
+    "no number": ({"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, float("nan"))}, BundleError, "a finite std above"),
     "no size": ({"size": 0}, BundleError, "at least 8x8"),
     "bad name": ({"name": "a/b"}, BundleError, "cannot name a bundle"),
+    "no such photos": ({"photos": Path("nowhere")}, ExportError, "There is no folder 'nowhere'"),
     "no photos": ({"photos": Path(__file__).parent}, ExportError, "holds 0 photos and at least 32"),
     "no notes": ({"notes": Path("nowhere.md")}, ExportError, "'nowhere.md' cannot be read"),
 }
@@ -183,7 +184,7 @@ def test_a_graph_that_answers_otherwise_is_refused() -> None:
     reference = proof.torch_probabilities(served, pixels, lambda done, total: None)
     proof.demand_parity(reference, reference)
     with torch.no_grad():
-        network.get_submodule("layer4.1.se.fc2").bias[0] += 0.05  # type: ignore[index]
+        network.get_submodule("layer4.1.se.fc2").bias[0] += 1  # type: ignore[index]
     spoilt = proof.onnx_probabilities(graph.to_onnx(served, 64, 64), pixels, lambda done, total: None)
     with pytest.raises(ExportError, match=r"does not answer as the torch network: max \|Δp\|.*No bundle was written"):
         proof.demand_parity(reference, spoilt)
@@ -236,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(checkpoint: Path,
     wishes["bundles"].write_text("a file where a folder should be")
     failed = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].endswith("choose another folder, or make room.")
+    assert failed.stderr.splitlines()[-1].endswith("choose another folder with --bundles.")
     assert "Traceback" not in failed.stderr
 
 

@@ -17,8 +17,10 @@ from PIL import Image
 
 from models import checkpoint, formats
 from models.complexity import parameters
+from models.design import Traits
 from models.errors import CheckpointError
-from models.loading import load, read_spec
+from models.loading import load
+from models.reading import read
 from models.recipes import photos, training
 from models.recipes.crops import _scaling, normalised, random_crops
 from models.recipes.network import fresh, spec, squeezed
@@ -239,7 +241,7 @@ def test_at_width_24_the_network_has_the_shapes_of_the_demo_weights() -> None:
     demo = checkpoint.read(DEMO_WEIGHTS).tensors
     assert parameters(network) == 1_641_720
     assert {k: v.shape for k, v in network.state_dict().items()} == {k: v.shape for k, v in demo.items()}
-    assert read_spec(demo, "3x3s2") == spec(24, 200)
+    assert read(demo, Traits("A", "3x3s2")) == spec(24, 200)
 
 
 def test_squeeze_widths_are_timms() -> None:
@@ -250,7 +252,7 @@ def test_squeeze_widths_are_timms() -> None:
 @pytest.mark.parametrize("width", [8, 64])
 def test_any_width_is_read_back_from_its_tensors(width: int) -> None:
     wanted = spec(width, 7)
-    assert read_spec(fresh(wanted, seed=0).state_dict(), "3x3s2") == wanted
+    assert read(fresh(wanted, seed=0).state_dict(), Traits("A", "3x3s2")) == wanted
 
 
 def test_every_block_begins_as_its_shortcut() -> None:
@@ -333,7 +335,7 @@ def test_the_file_loads_as_any_checkpoint_does_and_answers_as_it_did(
     assert content["classes"] == sorted(COLOURS) and content["top1"] >= 0.9 and content["top5"] == 1
     tensors = checkpoint.read(out).tensors
     tensors = formats.detect(tensors).canonical(tensors)
-    network = load(tensors, read_spec(tensors, stem="3x3s2"))
+    network = load(tensors, read(tensors, Traits("A", "3x3s2")))
     assert training.accuracy(network, photos.read(flat).val, torch.device("cpu")).top1 == content["top1"]
     assert list(tmp_path.iterdir()) == [out]
 

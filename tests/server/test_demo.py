@@ -11,8 +11,9 @@ from bundle import files
 from bundle.images import to_picture
 from bundle.parity import FLOOR
 from export.graph import ServedNetwork
-from models import checkpoint, loading
-from models.formats.timm import TIMM
+from models import trained
+from models.design import Traits
+from models.trained import Told
 from tests.server.faces import running
 
 pytestmark = pytest.mark.anyio
@@ -22,9 +23,9 @@ pytestmark = pytest.mark.anyio
 async def test_answers_to_real_photos_equal_the_torch_networks_own(
     face: str, shared: Path, photos: list[Path], demo: Path
 ) -> None:
-    tensors = checkpoint.read(shared / "weights" / "seresnet18_tiny.pth").tensors
-    network = loading.load(tensors, loading.read_spec(tensors, "3x3s2"))
-    served = ServedNetwork(network, TIMM.mean, TIMM.std).eval()
+    told = Told(traits=Traits(stem="3x3s2"))
+    read = trained.understand(shared / "weights" / "seresnet18_tiny.pth", told)
+    served = ServedNetwork(read.network(), read.fit.mean, read.fit.std).eval()
     bundle = files.read(demo)
     encoded = [path.read_bytes() for path in photos]
     pixels = np.stack([to_picture(photo, bundle.manifest.preprocessing, 50_000_000) for photo in encoded])

@@ -1,0 +1,167 @@
+"""Verify: every check of a bundle that can be made from its folder alone, each with its outcome."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from bundle import files, labels, parity
+from bundle.errors import BundleError
+from bundle.manifest import Graph, Manifest
+from bundle.parity import MAX_DLOGP, MAX_DP
+from bundle.probe import Probe
+from export import proof
+from export.errors import ExportError
+from export.graph import INPUT, OUTPUT
+from export.progress import Progress
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: what was found, or what is wrong."""
+
+    what: str
+    passed: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of one bundle."""
+
+    bundle: str
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    def table(self) -> str:
+        lines = [f"{'ok' if check.passed else 'FAILED':<7}{check.what:<28} {check.found}" for check in self.checks]
+        failed = sum(not check.passed for check in self.checks)
+        outcome = f"{failed} of {len(lines)} checks failed." if failed else f"All {len(lines)} checks passed."
+        return "\n".join([*lines, "", f"{self.bundle}: {outcome}"])
+
+    def to_json(self) -> str:
+        checks = [dataclasses.asdict(check) for check in self.checks]
+        return json.dumps({"bundle": self.bundle, "passed": self.passed, "checks": checks}, indent=2)
+
+
+def verify(path: Path, progress: Progress) -> Report:
+    """Check a bundle, `bundles/demo/1`, or the highest version of `bundles/demo`.
+
+    A check that fails does not stop the others. Raises BundleError where there is no bundle.
+    """
+    folder = files.newest(path)
+    checks = []
+    for what, look in _looks(folder):
+        progress.step(what)
+        checks.append(_outcome(what, look))
+    return Report(str(folder), tuple(checks))
+
+
+def _looks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
+    """What to look at, and how: each look returns what it found and raises what is wrong."""
+    yield "manifest.json", lambda: _manifest(folder).created
+    try:
+        manifest = _manifest(folder)
+    except BundleError:
+        return
+    named = {graph.file: graph.sha256 for graph in manifest.graphs}
+    for file, sha256 in {**named, "labels.tsv": manifest.labels.sha256, "probe.npz": manifest.probe_sha256}.items():
+        yield f"sha256 of {file}", lambda file=file, sha256=sha256: _hash(folder / file, sha256)  # type: ignore[misc]
+    yield "labels", lambda: _labels(folder, manifest)
+    yield "probe", lambda: _probe(folder, manifest)
+    for graph in manifest.graphs:
+        yield f"graph {graph.file}", lambda graph=graph: _graph(folder / graph.file, manifest)  # type: ignore[misc]
+        if graph.precision == "fp32":
+            yield f"parity of {graph.file}", lambda graph=graph: _parity(folder, graph)  # type: ignore[misc]
+
+
+def _outcome(what: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(what, True, look())
+    except (BundleError, ExportError) as error:
+        return Check(what, False, str(error))
+    except Exception as error:  # ONNX and its runtime raise their own of many kinds for a damaged graph
+        return Check(what, False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return Manifest.from_json((folder / "manifest.json").read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise BundleError(f"manifest.json cannot be read ({error.strerror}).") from error
+
+
+def _hash(path: Path, sha256: str) -> str:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path.name} cannot be read ({error.strerror}): copy or export the bundle again.") from error
+    if found != sha256:
+        raise BundleError(f"It is {found}, and the manifest says {sha256}: copy or export the bundle again.")
+    return found
+
+
+def _labels(folder: Path, manifest: Manifest) -> str:
+    table = labels.from_tsv((folder / "labels.tsv").read_text(encoding="utf-8"))
+    if len(table) != manifest.labels.classes:
+        raise BundleError(f"There are {len(table)} labels, and the manifest says {manifest.labels.classes}.")
+    return f"{len(table)} classes, {manifest.labels.set}"
+
+
+def _probe(folder: Path, manifest: Manifest) -> str:
+    probe = Probe.from_bytes((folder / "probe.npz").read_bytes())
+    probe.demand_fit(manifest.preprocessing.height, manifest.preprocessing.width, manifest.labels.classes)
+    return f"{len(probe.pixels)} images"
+
+
+def _graph(path: Path, manifest: Manifest) -> str:
+    """Its interface, its operators and the names of its SE blocks, against the manifest."""
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise BundleError("It is no ONNX file: copy or export the bundle again.") from error
+    onnx.checker.check_model(model, full_check=True)
+    fit, kinds = manifest.preprocessing, onnx.TensorProto
+    wanted = [
+        (INPUT, kinds.UINT8, ["batch", fit.height, fit.width, 3]),
+        (OUTPUT, kinds.FLOAT, ["batch", manifest.labels.classes]),
+    ]
+    found = [_signature(value) for value in (*model.graph.input, *model.graph.output)]
+    if found != wanted:
+        raise BundleError(f"It takes and gives {found}, and the manifest wants {wanted}: export the bundle again.")
+    foreign = sorted({node.domain for node in model.graph.node if node.domain not in ("", "ai.onnx")})
+    if foreign or model.functions:
+        raise BundleError(f"It has operators of {', '.join(foreign) or 'its own'}, which no engine need know.")
+    names = [node.name for node in model.graph.node]
+    blocks = [block.name for block in manifest.architecture.se_blocks]
+    lost = [block for block in blocks if not any(name.startswith(f"{block}/se/") for name in names)]
+    if lost:
+        raise BundleError(f"It has no nodes of the SE block {lost[0]}, which the manifest names.")
+    return f"{len(names)} nodes, {len(blocks)} SE blocks"
+
+
+def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | str]]:
+    kind = value.type.tensor_type
+    return value.name, kind.elem_type, [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
+
+
+def _parity(folder: Path, graph: Graph) -> str:
+    """The graph's answers to the probe by ONNX Runtime on the CPU, beside those that the torch network gave."""
+    probe = Probe.from_bytes((folder / "probe.npz").read_bytes())
+    answers = proof.onnx_probabilities((folder / graph.file).read_bytes(), probe.pixels, lambda done, total: None)
+    if answers.shape != probe.probabilities.shape:
+        raise BundleError(f"It gives {answers.shape[1]} classes, and the probe has {probe.probabilities.shape[1]}.")
+    found = parity.compare(probe.probabilities, answers)
+    told = f"max |Δp| {found.max_dp:.1e}, max |Δ log p| {found.max_dlogp:.1e} over {found.images} images"
+    if not found.kept():
+        raise BundleError(f"{told}: allowed are {MAX_DP:g} and {MAX_DLOGP:g}. Export the bundle again.")
+    return told

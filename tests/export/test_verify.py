@@ -1,0 +1,148 @@
+"""Verify and inspect: what is wrong with a bundle is found and named, and what it is, told."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from bundle.errors import BundleError
+from bundle.manifest import Manifest
+from export import inspection
+from export.progress import Progress
+from export.verify import Report, verify
+from export.wishes import Wishes
+from models.errors import CheckpointError
+from tests import networks
+
+
+@pytest.fixture
+def copy(demo: Path, tmp_path: Path) -> Path:
+    shutil.copytree(demo, tmp_path / "demo" / "1")
+    return tmp_path / "demo" / "1"
+
+
+def told(folder: Path, **changes: object) -> None:
+    """The manifest with changed fields."""
+    manifest = Manifest.from_json((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(dataclasses.replace(manifest, **changes).to_json())  # type: ignore[arg-type]
+
+
+def with_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Another graph, and a manifest that owns up to it: only a look inside shows the difference."""
+    model = onnx.load(folder / "model.onnx")
+    change(model)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    manifest = Manifest.from_json((folder / "manifest.json").read_text())
+    sha256 = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    told(folder, graphs=(dataclasses.replace(manifest.graphs[0], sha256=sha256),))
+
+
+def a_weight(model: onnx.ModelProto) -> None:
+    weights = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    array = onnx.numpy_helper.to_array(weights).copy()
+    array[0] += 0.5
+    weights.CopyFrom(onnx.numpy_helper.from_array(array, weights.name))
+
+
+def se_nodes(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.name = node.name.replace("layer2.0/se/", "layer2.0/gate/")
+
+
+def output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 100
+
+
+def one_label_less(folder: Path) -> None:
+    text = "\n".join((folder / "labels.tsv").read_text().split("\n")[:-2]) + "\n"
+    (folder / "labels.tsv").write_text(text)
+    manifest = Manifest.from_json((folder / "manifest.json").read_text())
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    told(folder, labels=dataclasses.replace(manifest.labels, sha256=sha256))
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
+    "a changed weight": (
+        lambda folder: with_graph(folder, a_weight),
+        {"parity of model.onnx": "allowed are 0.0001 and 0.001"},
+    ),
+    "a changed byte": (
+        lambda folder: (folder / "probe.npz").write_bytes((folder / "probe.npz").read_bytes() + b"x"),
+        {"sha256 of probe.npz": "and the manifest says"},
+    ),
+    "a missing graph": (
+        lambda folder: (folder / "model.onnx").unlink(),
+        {
+            "sha256 of model.onnx": "cannot be read",
+            "graph model.onnx": "No such file",
+            "parity of model.onnx": "No such",
+        },
+    ),
+    "a label too few": (one_label_less, {"labels": "There are 199 labels, and the manifest says 200"}),
+    "a renamed SE block": (lambda folder: with_graph(folder, se_nodes), {"graph model.onnx": "SE block layer2.0"}),
+    "a graph of other classes": (lambda folder: with_graph(folder, output), {"graph model.onnx": ""}),
+    "no manifest to speak of": (
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        {"manifest.json": "is not JSON"},
+    ),
+}
+
+
+def failed(report: Report) -> dict[str, str]:
+    return {check.what: check.found for check in report.checks if not check.passed}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_found_named_and_stops_no_other_check(fault: str, copy: Path) -> None:
+    spoil, expected = FAULTS[fault]
+    spoil(copy)
+    report = verify(copy, Progress())
+    found = failed(report)
+    assert set(expected) <= set(found)
+    assert all(message in found[what] for what, message in expected.items()), found
+    assert not report.passed
+    assert len(report.checks) == (1 if "manifest.json" in expected else 8)
+    assert "FAILED" in report.table()
+    assert json.loads(report.to_json())["passed"] is False
+
+
+def test_the_demo_bundle_passes_by_its_folder_and_by_that_of_its_versions(demo: Path) -> None:
+    for path in (demo, demo.parent):
+        report = verify(path, Progress())
+        assert report.passed, report.table()
+        assert report.table().endswith("All 8 checks passed.")
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="holds no bundle: give a folder as"):
+        verify(tmp_path, Progress())
+
+
+def test_checkpoint_graph_and_bundle_tell_the_same_network(demo: Path, tmp_path: Path) -> None:
+    spec = networks.spec(18, width=8, classes=10)
+    torch.save(networks.tensors(spec), tmp_path / "net.pth")
+    checkpoint = inspection.inspect(tmp_path / "net.pth", Wishes(size=64))
+    bundle = inspection.inspect(demo, Wishes())
+    graph = inspection.inspect(demo / "model.onnx", Wishes())
+    assert (checkpoint["kind"], checkpoint["name"], checkpoint["variant"]) == ("checkpoint", "seresnet18", "A")
+    assert len(checkpoint["se_blocks"]) == len(bundle["se_blocks"]) == len(graph["se_blocks"]) == 8  # type: ignore[arg-type]
+    assert graph["macs"] == bundle["macs"]
+    assert abs(graph["parameters"] - bundle["parameters"]) < 0.01 * bundle["parameters"]  # type: ignore[operator]
+    for facts in (checkpoint, bundle, graph):
+        assert json.loads(inspection.to_json(facts)).keys() == facts.keys()
+        assert "layer1.0" in inspection.table(facts)
+
+
+def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"rubbish")
+    for name in ("a.onnx", "nowhere.pth"):
+        with pytest.raises((Exception,), match=r"cannot be read as an ONNX graph|There is no file"):
+            inspection.inspect(tmp_path / name, Wishes())
+    with pytest.raises(CheckpointError):
+        inspection.inspect(tmp_path / "nowhere.pth", Wishes())
