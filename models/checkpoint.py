@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -40,7 +40,8 @@ _DEEPEST = 3  # containers in containers: {"model": {"state_dict": …}}
 class Checkpoint:
     """The tensors of a checkpoint file, free of wrappers; `taken` says in words which set was taken from it.
 
-    `arch` is the file's own name of its network, `classes` its class names in output order, where it has them.
+    `arch` is the file's own name of its network, `classes` its class names in output order, and `layers` what a Caffe
+    file says of its layers besides their weights, where it has them.
     """
 
     file: str
@@ -49,6 +50,7 @@ class Checkpoint:
     taken: str
     arch: str | None = None
     classes: tuple[str, ...] | None = None
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def read(
@@ -70,7 +72,9 @@ def read(
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     taken = _told(container, peeled, sorted(tensors.keys() - kept.keys()))
-    return Checkpoint(path.name, sha256, kept, taken, _arch(content), _classes(content, path.name))
+    arch, classes = _arch(content), _classes(content, path.name)
+    layers = content.get("layers", {}) if path.suffix == ".caffemodel" and isinstance(content, Mapping) else {}
+    return Checkpoint(path.name, sha256, kept, taken, arch, classes, layers)
 
 
 def _chosen(

@@ -82,7 +82,7 @@ def _is_known(tensors: Tensors) -> bool:
 
 def _of_format(layout: Format, opened: Checkpoint, told: Told) -> Trained:
     tensors = layout.canonical(opened.tensors)
-    traits = _overridden(layout.traits(tensors, opened.file), told.traits)
+    traits = _overridden(layout.traits(tensors, opened), told.traits)
     try:
         design = layout.read(tensors, traits)
     except TensorMissing as error:

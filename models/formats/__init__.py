@@ -1,6 +1,7 @@
 """The checkpoint formats, one file each."""
 
 from models.errors import CheckpointError
+from models.formats.caffe import CAFFE, CAFFE_SENET
 from models.formats.format import Format
 from models.formats.legacy import LEGACY, LEGACY_SENET
 from models.formats.mmpretrain import MMPRETRAIN
@@ -25,6 +26,8 @@ RESIDUAL = (
     PADDLE,
     PADDLE_VD,
     NVIDIA,
+    CAFFE,
+    CAFFE_SENET,
     TORCHVISION,
 )
 """Those of SE-ResNet and its kin, in the order in which they are asked: a stricter one before a laxer one."""

@@ -4,19 +4,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.checkpoint import Checkpoint
 from models.design import Design, Traits
 from models.fit import Fit
 from models.formats.names import Names
 from models.reading import read
 from models.tensors import Tensors
 
-Told = Callable[[Tensors, str], Traits]
-"""What a format knows besides the tensors, given those under canonical names and the file's name."""
+Told = Callable[[Tensors, Checkpoint], Traits]
+"""What a format knows besides the tensors, given those under canonical names and the file they came from."""
 
 
 def always(traits: Traits) -> Told:
     """The same traits for every file."""
-    return lambda tensors, file: traits
+    return lambda tensors, source: traits
 
 
 @dataclass(frozen=True)

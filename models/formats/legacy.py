@@ -4,6 +4,7 @@ They stride and pool as those do: SE-ResNets in the first 1x1 convolution, SE-Re
 18- and 34-layer networks, timm's own, have one ReLU more than others: before the SE block.
 """
 
+from models.checkpoint import Checkpoint
 from models.design import Traits
 from models.formats.format import Format, always
 from models.formats.names import Names
@@ -17,7 +18,7 @@ _UNITS = (
 _MARK = r"layer\d+\.\d+\.se_module\.fc1\.weight"
 
 
-def _traits(tensors: Tensors, file: str) -> Traits:
+def _traits(tensors: Tensors, source: Checkpoint) -> Traits:
     if not is_bottleneck(tensors):
         return Traits(variant="B", relu_before_se=True)
     return Traits(variant="D" if groups(tensors) > 1 else "B")

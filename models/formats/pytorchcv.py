@@ -5,6 +5,7 @@ Its `seresnet50b` strides in the 3x3 convolution, its `seresnet50` in the first 
 
 import re
 
+from models.checkpoint import Checkpoint
 from models.design import Traits
 from models.fit import Fit
 from models.formats.format import Format, always
@@ -23,11 +24,11 @@ _UNITS = (
 _SE = r"features\.stage\d+\.unit\d+\.se\.conv1\.weight"
 
 
-def _traits(tensors: Tensors, file: str) -> Traits:
+def _traits(tensors: Tensors, source: Checkpoint) -> Traits:
     """The variant by the published files' names; of networks without 1x1 convolutions or with groups there is one."""
     if not is_bottleneck(tensors) or groups(tensors) > 1:
         return Traits(variant="A")
-    named = re.match(r"seresnet\d+(b?)(?=\W|_|$)", file.lower())
+    named = re.match(r"seresnet\d+(b?)(?=\W|_|$)", source.file.lower())
     return Traits(variant=("A" if named[1] else "C") if named else None)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from models.errors import CheckpointError
-from models.openers import paddle, safe, torchfile
+from models.openers import caffemodel, paddle, safe, torchfile
 
 _STRANGERS = {
     ".onnx": "an ONNX graph, which is exported already: give the checkpoint it was made from",
@@ -27,6 +27,8 @@ def content(path: Path, skip_objects: bool = False) -> object:
         raise CheckpointError(f"'{path.name}' is {_STRANGERS[suffix]}.")
     if suffix == ".safetensors":
         return safe.content(path)
+    if suffix == ".caffemodel":
+        return caffemodel.content(path)
     if suffix == ".pdparams":
         return paddle.content(path)
     return torchfile.content(path, skip_objects)
