@@ -1,11 +1,16 @@
-"""The paper's residual networks by their numbers: Hu et al., "Squeeze-and-Excitation Networks" (arXiv 1709.01507)."""
+"""The paper's networks by their numbers: Hu et al., "Squeeze-and-Excitation Networks" (arXiv 1709.01507)."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from models.design import SEPlace, StemKind, Variant
+from models.design import Design, SEPlace, StemKind, Variant
 from models.reading import DEPTHS
+from models.sebninception import SE_BN_INCEPTION
+from models.seinceptionresnet import SE_INCEPTION_RESNET_V2
+from models.semobilenet import SE_MOBILENET
 from models.seresnet import BlockSpec, SEResNetSpec, Shortcut
+from models.seshufflenet import SE_SHUFFLENET
+from models.sevgg import SE_VGG_16
 
 Squeeze = Callable[[int], int | None]
 """From a unit's output channels to the width of its SE block."""
@@ -86,11 +91,16 @@ def _stage(
     return tuple(units)
 
 
-NETWORKS: dict[str, Callable[[], SEResNetSpec]] = {
+NETWORKS: dict[str, Callable[[], Design]] = {
     "seresnet50": lambda: seresnet(50),
     "seresnet101": lambda: seresnet(101),
     "seresnet152": lambda: seresnet(152),
     "seresnext50_32x4d": lambda: seresnet(50, groups=32),
     "seresnext101_32x4d": lambda: seresnet(101, groups=32),
     "senet154": senet154,
+    **{
+        family.name: family.paper
+        for family in (SE_VGG_16, SE_BN_INCEPTION, SE_INCEPTION_RESNET_V2, SE_MOBILENET, SE_SHUFFLENET)
+    },
 }
+"""The paper's SE networks for ImageNet, by name."""

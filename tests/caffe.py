@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.openers.caffemodel import NET
+from models.sebninception import MODULES
 from models.seresnet import BlockSpec, SEResNetSpec
 from models.tensors import Tensors
 
@@ -137,6 +138,38 @@ def _unit(net: Net, prefix: str, ours: str, bottom: str, block: BlockSpec, in_fi
         skipped = net.norm(name, f"{ours}.downsample.1", relu=False)
     net.axpy(prefix, gate, top, skipped)
     return net.relu(prefix)
+
+
+def write_inception(tensors: Tensors, size: int, folder: Path) -> Path:
+    """SE-BN-Inception as Caffe has it: the gate is applied by a Scale of two inputs; returns the .caffemodel."""
+    net = Net(tensors, size)
+
+    def conv(name: str, bottom: str, ours: str, stride: int = 1) -> str:
+        return net.norm(net.convolution(name, bottom, f"{ours}.conv", stride), f"{ours}.bn", relu=True)
+
+    top = net.pool("pool1/3x3_s2", conv("conv1/7x7_s2", "data", "conv1", 2), "pool: MAX kernel_size: 3 stride: 2")
+    top = conv("conv2/3x3", conv("conv2/3x3_reduce", top, "reduce2"), "conv2")
+    top = net.pool("pool2/3x3_s2", top, "pool: MAX kernel_size: 3 stride: 2")
+    for name, widths in MODULES.items():
+        stride = 1 if widths[0] else 2
+        three = conv(f"{name}/3x3", conv(f"{name}/3x3_reduce", top, f"{name}.reduce3"), f"{name}.conv3", stride)
+        double = conv(f"{name}/double3x3_reduce", top, f"{name}.reduce_double")
+        double = conv(f"{name}/double3x3a", double, f"{name}.double_a")
+        double = conv(f"{name}/double3x3b", double, f"{name}.double_b", stride)
+        if stride == 2:
+            pooled = net.pool(f"{name}/pool/3x3_s2", top, "pool: AVE kernel_size: 3 stride: 2")
+            branches = [three, double, pooled]
+        else:
+            kind = "MAX" if name == "inception_5b" else "AVE"
+            pooled = net.pool(f"{name}/pool", top, f"pool: {kind} kernel_size: 3 stride: 1 pad: 1")
+            projected = conv(f"{name}/pool_proj", pooled, f"{name}.project")
+            branches = [conv(f"{name}/1x1", top, f"{name}.single"), three, double, projected]
+        net.layer(f"{name}/concat", "Concat", branches, f"{name}/concat")
+        gate = net.gate(name, f"{name}/concat", f"{name}.se")
+        top = f"{name}_scale"
+        net.layer(top, "Scale", [f"{name}/concat", gate], top, "scale_param { axis: 0 bias_term: false }")
+    net.classifier(top, "fc")
+    return net.write(folder, "se-bn-inception")
 
 
 def opencv_probabilities(caffemodel: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:

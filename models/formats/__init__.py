@@ -2,6 +2,7 @@
 
 from models.errors import CheckpointError
 from models.formats.caffe import CAFFE, CAFFE_SENET
+from models.formats.canonical import CAFFE_INCEPTION, CANONICAL
 from models.formats.format import Format
 from models.formats.legacy import LEGACY, LEGACY_SENET
 from models.formats.mmpretrain import MMPRETRAIN
@@ -32,7 +33,7 @@ RESIDUAL = (
 )
 """Those of SE-ResNet and its kin, in the order in which they are asked: a stricter one before a laxer one."""
 
-FORMATS = RESIDUAL
+FORMATS = (*RESIDUAL, CAFFE_INCEPTION, *CANONICAL)
 
 
 def named(name: str) -> Format:
