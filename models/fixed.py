@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from models.design import Traits
 from models.errors import CheckpointError
 from models.se import SEBlock, se_modules
+from models.shell import shell
 from models.tensors import Tensors, kernel, width
 
 MakeSE = Callable[[int], nn.Module]
@@ -66,14 +66,12 @@ class Family:
             squeezed.append(max(channels // reduction, 1))
             return nn.Identity()
 
-        with torch.device("meta"):
-            self.construct(classes, counted)
+        shell(lambda: self.construct(classes, counted))
         return FixedDesign(self, classes, tuple(squeezed))
 
     def read(self, tensors: Tensors, traits: Traits) -> FixedDesign:
         """The network that the tensors make up. Raises CheckpointError where a tensor that tells a width is missing."""
-        with torch.device("meta"):
-            names = [name for name, _, _ in se_modules(self.paper().build())]
+        names = [name for name, _, _ in se_modules(shell(self.paper().build))]
         if not any(re.search(r"\.se\.fc1\.weight$", key) for key in tensors):
             raise CheckpointError(f"The tensors of this {self.name} have no SE block: give a network that has.")
         bias = any(re.search(r"\.se\.fc\d\.bias$", key) for key in tensors)

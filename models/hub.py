@@ -1,7 +1,10 @@
 """Hub: published weights, fetched from the Hugging Face hub that timm publishes on."""
 
 import importlib
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 from models.errors import CheckpointError
 
@@ -18,20 +21,38 @@ def fetch(reference: str) -> tuple[Path, str]:
     library, _, name = reference.partition(":")
     if library != "timm" or not name:
         raise CheckpointError(f"'{reference}' is no reference to published weights: say e.g. timm:seresnet50.ra2_in1k.")
-    repository = _repository(name)
-    hub, errors = importlib.import_module("huggingface_hub"), importlib.import_module("huggingface_hub.errors")
-    address = hub.hf_hub_url(repository, _FILE)
+    repository, hub = _repository(name), importlib.import_module("huggingface_hub")
+    address: str = hub.hf_hub_url(repository, _FILE)
+    if not _is_reachable(address):
+        return _from_cache(hub, repository, address, reference), address
+    errors = importlib.import_module("huggingface_hub.errors")
     try:
         return Path(hub.hf_hub_download(repository, _FILE, etag_timeout=_PATIENCE_S)), address
-    except errors.LocalEntryNotFoundError as error:
+    except (errors.HfHubHTTPError, errors.EntryNotFoundError) as error:
+        raise CheckpointError(f"The hub has no weights at {address}: see its page for what is there.") from error
+    except Exception as error:  # of its HTTP library, of the disk …
+        raise CheckpointError(f"{address} was not fetched whole ({error}): try again, or make room.") from error
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether anything answers there. The hub's own library tries for half a minute before it gives up."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_PATIENCE_S):
+            return True
+    except urllib.error.HTTPError:
+        return True  # an answer, if no file: it is the hub's library that knows tokens and names
+    except OSError:
+        return False
+
+
+def _from_cache(hub: Any, repository: str, address: str, reference: str) -> Path:
+    held = hub.try_to_load_from_cache(repository, _FILE)
+    if not isinstance(held, str):
         raise CheckpointError(
             f"{address} cannot be reached: connect to a network that reaches the hub, or fetch the file elsewhere and "
             f"convert it with --arch {reference}."
-        ) from error
-    except (errors.HfHubHTTPError, errors.EntryNotFoundError) as error:
-        raise CheckpointError(f"The hub has no weights at {address}: see its page for what is there.") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{address} was not fetched whole ({error}): try again, or make room.") from error
+        )
+    return Path(held)
 
 
 def _repository(name: str) -> str:

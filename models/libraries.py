@@ -3,22 +3,25 @@
 import difflib
 import importlib
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from models.design import Traits
 from models.errors import CheckpointError
 from models.fit import Fit
+from models.shell import shell
 from models.tensors import Tensors
 
-_TORCHVISION = re.compile(r"(mobilenet_v3|efficientnet|regnet_y)_\w+")
-"""torchvision's networks with SE blocks."""
+_TORCHVISION = {
+    "features.1.block.0.0.weight": "mobilenet_v3_",
+    "features.1.0.block.0.0.weight": "efficientnet_",
+    "trunk_output.block1.block1-0.f.a.0.weight": "regnet_y_",
+}
+"""torchvision's networks with SE blocks: a tensor that each kind has, and how its networks' names begin."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,7 @@ def design(arch: str, tensors: Tensors) -> LibraryDesign:
 def knows(arch: str) -> Callable[[Tensors], bool]:
     """Whether some tensors are named as those of the network; for finding the right set in a file."""
     library, name = _checked(arch)
-    with torch.device("meta"):
-        keys = set(_built(library, name.partition(".")[0]).state_dict())
+    keys = set(shell(lambda: _built(library, name.partition(".")[0])).state_dict())
     return lambda tensors: 2 * len(keys & tensors.keys()) > len(keys)
 
 
@@ -73,10 +75,11 @@ def fit(arch: str) -> Fit:
 
 def recognise(tensors: Tensors) -> str | None:
     """`torchvision:NAME` where just one of its networks with SE blocks has these tensors, the last layer apart."""
-    if not any(key in tensors for key in ("features.0.0.weight", "trunk_output.block1.block1-0.f.a.0.weight")):
+    kind = next((kind for mark, kind in _TORCHVISION.items() if mark in tensors), None)
+    if kind is None:
         return None
-    models = _library("torchvision.models")
-    fitting = [name for name in models.list_models() if _TORCHVISION.fullmatch(name) and _fits(name, tensors)]
+    names = _library("torchvision.models").list_models()
+    fitting = [name for name in names if name.startswith(kind) and _fits(name, tensors)]
     return f"torchvision:{fitting[0]}" if len(fitting) == 1 else None
 
 
@@ -92,8 +95,7 @@ def named_by(arch: str | None) -> str | None:
 
 
 def _fits(name: str, tensors: Tensors) -> bool:
-    with torch.device("meta"):
-        network = _built("torchvision", name)
+    network = shell(lambda: _built("torchvision", name))
     head = _last(network)
     expected = {key: value.shape for key, value in network.state_dict().items() if not key.startswith(head)}
     return expected == {key: value.shape for key, value in tensors.items() if not key.startswith(head)}
@@ -134,8 +136,7 @@ def _built(library: str, name: str, **options: Any) -> nn.Module:
 
 
 def _head(library: str, name: str) -> str:
-    with torch.device("meta"):
-        return _last(_built(library, name.partition(".")[0]))
+    return _last(shell(lambda: _built(library, name.partition(".")[0])))
 
 
 def _last(network: nn.Module) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.design import Design
 from models.errors import CheckpointError
+from models.shell import shell
 from models.tensors import Tensors
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -18,16 +19,12 @@ def load(tensors: Tensors, design: Design, original: Callable[[str], str] = str)
 
     Raises CheckpointError when a tensor is missing, extra, misshapen or not finite.
     """
-    with torch.device("meta"):
-        network = design.build()
+    network = shell(design.build)
     expected = network.state_dict()
     tensors = {**_counters(expected), **tensors}
     _check(tensors, expected, design.name, original)
     tensors = {key: _float32(value) for key, value in tensors.items()}
     network.load_state_dict(tensors, assign=True)
-    if any(buffer.is_meta for buffer in network.buffers()):  # some of timm's are computed at the start and never saved
-        network = design.build()
-        network.load_state_dict(tensors)
     return network.eval()
 
 

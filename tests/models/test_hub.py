@@ -1,0 +1,110 @@
+"""Published weights from the hub: here a local server that answers as it does."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from tests import oracles
+from tests.conftest import REPOSITORY
+
+WEIGHTS = save({"conv1.weight": torch.arange(40_000.0)})
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """`/<repository>/resolve/main/model.safetensors` of one repository; `cut` ends the file early."""
+
+    cut = False
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        if self.path != "/timm/seresnet50.ra2_in1k/resolve/main/model.safetensors":
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(WEIGHTS).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(WEIGHTS)))
+        self.end_headers()
+        if body:
+            self.wfile.write(WEIGHTS[:1000] if self.cut else WEIGHTS)
+
+    def log_message(self, format: str, *arguments: object) -> None: ...
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def fetched(reference: str, address: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the hub's library reads its address once, when it is imported."""
+    oracles.timm()  # skips nothing, but fails here and not there
+    program = (
+        "import sys; from tests import oracles; oracles.timm(); from models import hub; from models.errors import *\n"
+        "try:\n    print(*hub.fetch(sys.argv[1]), sep='\\n')\n"
+        "except CheckpointError as error:\n    print('refused:', error)\n"
+    )
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(cache),
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "*",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program, reference],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+
+def test_published_weights_are_fetched_whole_and_their_address_told(address: str, tmp_path: Path) -> None:
+    path, url = fetched("timm:seresnet50.ra2_in1k", address, tmp_path).stdout.splitlines()
+    assert Path(path).read_bytes() == WEIGHTS
+    assert url == f"{address}/timm/seresnet50.ra2_in1k/resolve/main/model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("timm:seresnet50.a1_in1k", "The hub has no weights at"),
+        ("timm:seresnet101", "timm publishes no weights of 'seresnet101'"),
+        ("seresnet50", "no reference to published weights: say e.g. timm:seresnet50.ra2_in1k"),
+    ],
+)
+def test_what_is_not_published_is_told_in_a_sentence(
+    reference: str, message: str, address: str, tmp_path: Path
+) -> None:
+    assert message in fetched(reference, address, tmp_path).stdout
+
+
+def test_without_a_network_the_cure_is_told(tmp_path: Path) -> None:
+    told = fetched("timm:seresnet50.ra2_in1k", "http://127.0.0.1:9", tmp_path).stdout
+    assert told.startswith("refused: http://127.0.0.1:9/timm/seresnet50.ra2_in1k/")
+    assert "cannot be reached: connect to a network" in told
+
+
+def test_a_download_cut_short_leaves_no_file(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hub, "cut", True)
+    assert "was not fetched whole" in fetched("timm:seresnet50.ra2_in1k", address, tmp_path).stdout
+    assert not list(tmp_path.rglob("model.safetensors"))
