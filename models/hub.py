@@ -1,12 +1,12 @@
 """Hub: published weights, fetched from the Hugging Face hub that timm publishes on."""
 
-import importlib
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from models.errors import CheckpointError
+from models.imports import library
 
 _FILE = "model.safetensors"
 _PATIENCE_S = 10
@@ -18,14 +18,14 @@ def fetch(reference: str) -> tuple[Path, str]:
     Shows the hub's progress bar. Raises CheckpointError where there is no such network, no network connection, or
     another fault on the way.
     """
-    library, _, name = reference.partition(":")
-    if library != "timm" or not name:
+    source, _, name = reference.partition(":")
+    if source != "timm" or not name:
         raise CheckpointError(f"'{reference}' is no reference to published weights: say e.g. timm:seresnet50.ra2_in1k.")
-    repository, hub = _repository(name), importlib.import_module("huggingface_hub")
+    repository, hub = _repository(name), library("huggingface_hub")
     address: str = hub.hf_hub_url(repository, _FILE)
     if not _is_reachable(address):
         return _from_cache(hub, repository, address, reference), address
-    errors = importlib.import_module("huggingface_hub.errors")
+    errors = library("huggingface_hub.errors")
     try:
         return Path(hub.hf_hub_download(repository, _FILE, etag_timeout=_PATIENCE_S)), address
     except (errors.HfHubHTTPError, errors.EntryNotFoundError) as error:
@@ -57,10 +57,7 @@ def _from_cache(hub: Any, repository: str, address: str, reference: str) -> Path
 
 def _repository(name: str) -> str:
     """Where timm publishes the weights of that name. Its list of networks is in the library itself."""
-    try:
-        models = importlib.import_module("timm.models")
-    except ImportError as error:
-        raise CheckpointError("timm is not installed: make setup, or pip install timm.") from error
+    models = library("timm.models")
     config = models.get_pretrained_cfg(name, allow_unregistered=True)
     repository = getattr(config, "hf_hub_id", None)
     if not repository:

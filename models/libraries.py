@@ -1,11 +1,9 @@
 """Libraries: networks that timm or torchvision define, `timm:NAME` and `torchvision:NAME`."""
 
 import difflib
-import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Literal
 
 from torch import nn
@@ -13,6 +11,7 @@ from torch import nn
 from models.design import Traits
 from models.errors import CheckpointError
 from models.fit import Fit
+from models.imports import library as imported
 from models.shell import shell
 from models.tensors import Tensors
 
@@ -78,7 +77,7 @@ def recognise(tensors: Tensors) -> str | None:
     kind = next((kind for mark, kind in _TORCHVISION.items() if mark in tensors), None)
     if kind is None:
         return None
-    names = _library("torchvision.models").list_models()
+    names = imported("torchvision.models").list_models()
     fitting = [name for name in names if name.startswith(kind) and _fits(name, tensors)]
     return f"torchvision:{fitting[0]}" if len(fitting) == 1 else None
 
@@ -88,7 +87,7 @@ def named_by(arch: str | None) -> str | None:
     if arch is None:
         return None
     try:
-        timm = _library("timm")
+        timm = imported("timm")
     except CheckpointError:
         return None
     return f"timm:{arch}" if timm.is_model(arch) else None
@@ -103,7 +102,7 @@ def _fits(name: str, tensors: Tensors) -> bool:
 
 def _checked(arch: str) -> tuple[str, str]:
     library, _, name = arch.partition(":")
-    module = _library("timm" if library == "timm" else "torchvision.models")
+    module = imported("timm" if library == "timm" else "torchvision.models")
     plain = name.partition(".")[0]
     names = module.list_models()
     if plain not in names:
@@ -113,25 +112,12 @@ def _checked(arch: str) -> tuple[str, str]:
     return library, name
 
 
-def _library(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise CheckpointError(f"{package} is not installed: make setup, or pip install {package}.") from error
-    except RuntimeError as error:  # "operator torchvision::nms does not exist"
-        raise CheckpointError(
-            f"{name} cannot be imported ({error}): torch and torchvision do not fit each other, install the pair that "
-            "is made together (torch 2.13 and torchvision 0.28)."
-        ) from error
-
-
 def _built(library: str, name: str, **options: Any) -> nn.Module:
     network: nn.Module
     if library == "timm":
-        network = _library("timm").create_model(name, pretrained=False, **options)
+        network = imported("timm").create_model(name, pretrained=False, **options)
     else:
-        network = _library("torchvision.models").get_model(name, weights=None, **options)
+        network = imported("torchvision.models").get_model(name, weights=None, **options)
     return network
 
 
@@ -145,9 +131,9 @@ def _last(network: nn.Module) -> str:
 
 
 def _timm_fit(name: str) -> Fit:
-    _library("timm")
-    config = _library("timm.models").get_pretrained_cfg(name, allow_unregistered=False)
-    data = _library("timm.data").resolve_data_config({}, pretrained_cfg=config.to_dict() if config else {})
+    imported("timm")
+    config = imported("timm.models").get_pretrained_cfg(name, allow_unregistered=False)
+    data = imported("timm.data").resolve_data_config({}, pretrained_cfg=config.to_dict() if config else {})
     _, height, width = data["input_size"]
     mode = data.get("crop_mode") or "center"
     if height != width or mode not in ("center", "squash"):
@@ -166,7 +152,7 @@ def _timm_fit(name: str) -> Fit:
 
 def _torchvision_fit(name: str) -> Fit:
     """Of the first published weights: what torchvision's own training script does."""
-    weights = next(iter(_library("torchvision.models").get_model_weights(name)))
+    weights = next(iter(imported("torchvision.models").get_model_weights(name)))
     preset = weights.transforms()
     return Fit(
         size=preset.crop_size[0],

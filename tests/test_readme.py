@@ -74,14 +74,17 @@ async def test_the_routes_of_the_readme_are_those_of_the_api(server: Running) ->
     assert told - {"/docs", "/openapi.json"} == described
 
 
-def test_the_options_of_convert_in_the_readme_exist() -> None:
-    help = subprocess.run(
-        [sys.executable, "-m", "export", "convert", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+def test_the_options_of_the_export_in_the_readme_are_all_there_are() -> None:
+    options = {}
+    for command in ("convert", "probe", "inspect", "verify"):
+        help = subprocess.run(
+            [sys.executable, "-m", "export", command, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        options[command] = set(re.findall(r"--[a-z][a-z-]+", help)) - {"--help", "--no-bgr"}
     section = TEXT.split("## Your own checkpoint")[1].split("## REST")[0]
-    options = set(re.findall(r"--[a-z][a-z-]+", section))
-    assert options
-    assert options <= set(re.findall(r"--[a-z][a-z-]+", help))
+    told = set(re.findall(r"--[a-z][a-z-]+", section))
+    assert told <= set.union(*options.values())
+    assert options["convert"] - told == {"--bundles"}  # which the server's settings tell
 
 
 def test_the_generated_grpc_code_is_that_of_the_contract(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from export.graph import ServedNetwork, to_onnx
 from export.proof import onnx_probabilities, torch_probabilities
 from export.samples import generated
-from models import complexity, libraries, trained
+from models import complexity, imports, libraries, trained
 from models.errors import CheckpointError
 from models.fit import IMAGENET_MEAN, Fit
 from models.se import block_name, se_modules
@@ -123,7 +123,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_cure(monkeypatch: pyt
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(libraries.importlib, "import_module", missing)
+    monkeypatch.setattr(imports.importlib, "import_module", missing)
     with pytest.raises(CheckpointError, match=r"timm is not installed: .*pip install timm"):
         libraries.fit("timm:seresnet50")
     assert libraries.named_by("seresnet50") is None
@@ -133,6 +133,6 @@ def test_torch_and_torchvision_that_do_not_fit_are_named(monkeypatch: pytest.Mon
     def broken(name: str) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(libraries.importlib, "import_module", broken)
+    monkeypatch.setattr(imports.importlib, "import_module", broken)
     with pytest.raises(CheckpointError, match="torch and torchvision do not fit each other"):
         libraries.fit("timm:seresnet50")
