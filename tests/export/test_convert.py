@@ -130,6 +130,12 @@ def test_preprocessing_is_as_wished(checkpoint: Path, wishes: dict[str, Any]) ->
     assert (fit.mean, fit.std) == ((127.5, 127.5, 127.5), (127.5, 63.75, 127.5))
 
 
+def test_the_scale_of_a_mean_can_be_said_where_it_does_not_tell(checkpoint: Path, wishes: dict[str, Any]) -> None:
+    wished = Wishes(**wishes, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=255)
+    fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
+    assert (fit.mean, fit.std) == ((0, 0, 0), (1, 1, 1))
+
+
 def test_means_of_0_to_255_are_taken_as_they_are(checkpoint: Path, wishes: dict[str, Any]) -> None:
     wished = Wishes(**wishes, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4))
     fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
@@ -188,6 +194,46 @@ def test_a_graph_that_answers_otherwise_is_refused() -> None:
     spoilt = proof.onnx_probabilities(graph.to_onnx(served, 64, 64), pixels, lambda done, total: None)
     with pytest.raises(ExportError, match=r"does not answer as the torch network: max \|Δp\|.*No bundle was written"):
         proof.demand_parity(reference, spoilt)
+
+
+def test_a_network_that_answers_everything_alike_is_refused(wishes: dict[str, Any], tmp_path: Path) -> None:
+    """Any graph would agree with it."""
+    tensors = networks.tensors(SPEC)
+    torch.save({**tensors, "fc.weight": torch.zeros_like(tensors["fc.weight"])}, tmp_path / "dead.pth")
+    with pytest.raises(ExportError, match="gives all 32 images the same answer"):
+        convert(tmp_path / "dead.pth", Wishes(**wishes), Progress(STEPS))
+
+
+def test_the_class_names_in_a_checkpoint_are_its_labels_unless_the_user_says_otherwise(
+    wishes: dict[str, Any], tmp_path: Path
+) -> None:
+    numbered = {name: index for index, name in enumerate(["n01440764", *(f"kind {i}" for i in range(9))])}
+    torch.save({"state_dict": networks.tensors(SPEC), "class_to_idx": numbered}, tmp_path / "named.pth")
+    own = files.read(convert(tmp_path / "named.pth", Wishes(**{**wishes, "labels": None}), Progress(STEPS)))
+    assert own.manifest.labels.set == "class_to_idx"
+    assert [label.name for label in own.labels][:2] == ["tench", "kind 0"]
+    told = files.read(convert(tmp_path / "named.pth", Wishes(**wishes), Progress(STEPS)))
+    assert told.labels[0].name == "class 0"
+
+
+def test_a_network_that_takes_blue_first_is_served_as_any_other(
+    checkpoint: Path, wishes: dict[str, Any], tmp_path: Path
+) -> None:
+    tensors = networks.tensors(SPEC)
+    torch.save({**tensors, "conv1.weight": tensors["conv1.weight"].flip(1)}, tmp_path / "bgr.pth")
+    pixels = samples.generated(64, 64)
+    answers = [
+        onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"]).run(
+            None, {"pixels": pixels}
+        )[0]
+        for folder in (
+            convert(checkpoint, Wishes(**wishes), Progress(STEPS)),
+            convert(tmp_path / "bgr.pth", Wishes(**wishes, bgr=True), Progress(STEPS)),
+            convert(tmp_path / "bgr.pth", Wishes(**wishes), Progress(STEPS)),
+        )
+    ]
+    assert parity.compare(answers[0], answers[1]).kept()
+    assert not parity.compare(answers[0], answers[2]).kept()
 
 
 def test_generated_images_are_of_every_kind_and_always_the_same() -> None:

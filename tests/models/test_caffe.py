@@ -1,5 +1,6 @@
 """The original Caffe networks: our reader and networks beside OpenCV's, and files that are broken."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_the_original_networks_answer_as_opencv_reads_them(name: str, photos: li
             return served(photos).clamp_min(1e-7).log()
 
     other = {"B": "D", "D": "A"}[spec.variant]
-    moved = read.with_traits(trained.replace(read.design.traits, variant=other)).network()  # type: ignore[arg-type]
+    moved = read.with_traits(dataclasses.replace(read.design.traits, variant=other)).network()  # type: ignore[arg-type]
     faults = {
         "red for blue": answers(network, pixels, bgr=False),
         "another photo": answers(network, pixels.roll(1, 0)),

@@ -1,5 +1,6 @@
 """The paper's networks: their published sizes, their readers, and those that timm and OpenCV know beside theirs."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_multiply_adds_are_those_of_the_article_within_a_hundredth(name: str) ->
     published, variant = GFLOPS[name]
     design = paper.NETWORKS[name]()
     if variant is not None:
-        design = trained.replace(design, variant=variant)  # type: ignore[type-var]
+        design = dataclasses.replace(design, variant=variant)  # type: ignore[type-var]
     with torch.device("meta"):
         macs = complexity.multiply_adds(design.build(), 224, 224)
     assert abs(macs / 1e9 / published - 1) < 0.01
@@ -98,7 +99,7 @@ def test_each_reduction_has_the_parameters_of_the_article(reduction: int, parame
 def test_a_network_is_read_back_from_its_tensors_and_faults_are_named(
     family: Family, bias: bool, tmp_path: Path
 ) -> None:
-    design = trained.replace(family.paper(classes=7, reduction=8), se_bias=bias)
+    design = dataclasses.replace(family.paper(classes=7, reduction=8), se_bias=bias)
     tensors = {key: torch.zeros_like(value, device="cpu") for key, value in on_meta(design.build).items()}
     assert family.read(tensors, trained.Traits()) == design
     path = tmp_path / "net.safetensors"
