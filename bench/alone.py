@@ -70,6 +70,10 @@ class Bench:
             cores=self._cores,
         )
 
+    def batch_s(self, size: int) -> float:
+        """Median seconds of a batch of that size."""
+        return self._batch_s(size)
+
     def _decoded(self, encoded: bytes) -> Picture:
         return images.to_picture(encoded, self._preprocessing, _MAX_PIXELS)
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _LISTENING = re.compile(r"listening http=(http://\S+)")
 _PLACES = re.compile(r"^sesame_places_taken\{.*\} (\S+)$", re.MULTILINE)
+_STAGES = re.compile(r'^sesame_stage_seconds_sum\{.*stage="(\w+)".*\} (\S+)$', re.MULTILINE)
 _START_S, _IDLE_S, _STOP_S = 120.0, 60.0, 40.0
 _LOOK_S = 0.05
 
@@ -28,9 +29,9 @@ class ServerFailed(Exception):
 class Server:
     """A server that is ready. Its settings besides ports and bundles are the defaults and SESAME_ variables."""
 
-    def __init__(self, bundles: Path, log: Path) -> None:
+    def __init__(self, bundles: Path, log: Path, module: str) -> None:
         """Start it and wait until it is ready; raises ServerFailed, and then no process is left."""
-        command = [sys.executable, "-m", "server", "--http-port", "0", "--grpc-port", "0", "--log-level", "info"]
+        command = [sys.executable, "-m", module, "--http-port", "0", "--grpc-port", "0", "--log-level", "info"]
         with log.open("wb") as stderr:
             self._process = subprocess.Popen([*command, "--bundles", str(bundles.resolve())], cwd=ROOT, stderr=stderr)
         self._log = log
@@ -46,6 +47,23 @@ class Server:
         """Seconds of processor time used so far, user and system: fields 14 and 15 of proc_pid_stat(5)."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_bytes(self) -> int:
+        """Resident now."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def batch(self) -> int:
+        """The images that its only engine takes at once."""
+        return int(self._get("/models").json()["models"][0]["engine"]["batch"])
+
+    def stage_seconds(self) -> dict[str, float]:
+        """All seconds of each stage so far."""
+        return {stage: float(seconds) for stage, seconds in _STAGES.findall(self._get("/metrics").text)}
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def await_idle(self) -> None:
         """Return once no image is being worked on: those of callers who left run on for a while."""
@@ -98,13 +116,13 @@ class Server:
 
 
 @contextmanager
-def running(bundles: Path) -> Iterator[Server]:
+def running(bundles: Path, module: str = "server") -> Iterator[Server]:
     """A ready server of the bundles of a folder, on free ports; it has ended when the block has.
 
     Raises ServerFailed where it cannot start or, at the block's end, does not stop in order.
     """
     with tempfile.TemporaryDirectory(prefix="sesame-bench-") as folder:
-        server = Server(bundles, Path(folder) / "server.log")
+        server = Server(bundles, Path(folder) / "server.log", module)
         try:
             yield server
             server.stop()

@@ -152,3 +152,11 @@ def _geometry(width: int, height: int, wanted: Preprocessing) -> tuple[tuple[int
     left = round((size[0] - wanted.width) / 2)
     top = round((size[1] - wanted.height) / 2)
     return size, (left, top, left + wanted.width, top + wanted.height)
+
+
+def sample_jpeg() -> bytes:
+    """An ordinary photo as far as decoding it is concerned: 500 x 375 pixels, some detail, 4:2:0, quality 90."""
+    blocks = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(blocks).resize((500, 375), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()

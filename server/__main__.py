@@ -15,8 +15,10 @@ from server.settings import Settings, SettingsError
 USAGE_ERROR = 2
 
 
-def main() -> None:
-    """Exit codes: 0 stopped by a signal with all work done, 1 cut short, 2 usage, 3 a bundle failed to load."""
+def main(make: Callable[[Settings], App] = App) -> None:
+    """Exit codes: 0 stopped by a signal with all work done, 1 cut short, 2 usage, 3 a bundle failed to load, 70 an
+    engine hung. `make` is for measurements of other apps.
+    """
     parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
     parser.add_argument("command", nargs="?", default="serve", choices=("serve",), help="the default")
     settings.add_options(parser)
@@ -32,12 +34,12 @@ def main() -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself tells what it does
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # broken bodies are their senders' concern
     logging.captureWarnings(True)
-    leave_now(_serve(chosen))
+    leave_now(_serve(chosen, make))
 
 
-def _serve(chosen: Settings) -> int:
+def _serve(chosen: Settings, make: Callable[[Settings], App]) -> int:
     async def run() -> int:
-        app = App(chosen)
+        app = make(chosen)
         handle_signals(app)
         return await app.run()
 

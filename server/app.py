@@ -16,23 +16,27 @@ from starlette.types import ASGIApp
 
 from bundle.files import Bundle
 from server import cores
-from server.batcher import Device
+from server.decoders import Decoders
+from server.device import Device
 from server.engines import choice
 from server.engines.choice import Choice
+from server.errors import Code, ServingError
+from server.health import Health
+from server.keeper import Keeper
 from server.lifecycle import Lifecycle, Phase
-from server.loader import Loader
+from server.loader import Loader, Queues
 from server.metrics import Metrics
 from server.repository import Repository
-from server.rest import RestFace
+from server.rest import AdminFace, RestFace
 from server.rpc import RpcFace
 from server.service import Classifier, Limits
 from server.settings import Settings
-from server.threads import Threads
 
 log = logging.getLogger(__name__)
 
-STOPPED, CUT_SHORT, LOAD_FAILED = 0, 1, 3
-"""Exit codes: all accepted work was answered; some was not within the limit; a bundle failed at the start."""
+STOPPED, CUT_SHORT, LOAD_FAILED, HUNG = 0, 1, 3, 70
+"""Exit codes: all accepted work was answered; some was not within the limit; a bundle failed at the start; an engine
+did not answer any more."""
 
 _DELIBERATE_S = 1.0
 """A second signal counts only this long after the first: make and process groups deliver one twice."""
@@ -52,22 +56,24 @@ class App:
     def __init__(self, settings: Settings, choose: Callable[[Bundle, int], Choice] = choice.choose) -> None:
         self._settings = settings
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
-        metrics = Metrics(CollectorRegistry())
+        metrics = self._metrics = Metrics(CollectorRegistry())
         self._lifecycle = Lifecycle()
-        loader = Loader(
-            lambda bundle: choose(bundle, shares.engine),
-            Device("engine"),
-            settings.queue_images,
-            settings.max_batch,
-            metrics,
-        )
-        self._repository = Repository(settings.bundles, settings.default_model, loader, metrics)
-        limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_pixels, settings.max_images)
-        decoders = Threads(shares.decode, "decode")
-        classifier = Classifier(self._repository, decoders, self._lifecycle, limits, metrics)
+        self._device = Device("engine")
+        decoders = Decoders(shares.decode, settings.max_pixels)
+        queues = Queues(settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images)
+        loader = Loader(lambda bundle: choose(bundle, shares.engine), self._device, decoders, queues, metrics)
+        self._repository = Repository(settings.bundles, settings.default_model, metrics)
+        self._keeper = Keeper(self._repository, loader, settings.keep_versions)
+        limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_images)
+        classifier = Classifier(self._repository, decoders, self._lifecycle, limits)
         timeout_ms = settings.default_timeout_ms
         self._rpc = RpcFace(classifier, self._repository, metrics, timeout_ms)
-        rest = RestFace(classifier, self._repository, self._lifecycle, metrics, timeout_ms, version("sesame"))
+        self._health = Health(
+            self._lifecycle, self._repository, self._device, settings.engine_limit_s, self._rpc.set_ready
+        )
+        token = settings.admin_token
+        admin = AdminFace(self._keeper, self._repository, token) if token else None
+        rest = RestFace(classifier, self._repository, self._health, metrics, timeout_ms, version("sesame"), admin)
         self._http = _http_server(rest.app, settings.drain_limit_s)
         self._leaving = asyncio.Event()
         self._left_at_s: float | None = None
@@ -84,16 +90,29 @@ class App:
         serving = asyncio.create_task(self._http.serve([listener]))
         log.info("listening http=http://%s:%d grpc=%s:%d", host, http_port, host, grpc_port)
         on_listening(http_port, grpc_port)
+        code = await self._live()
+        drained = await self._drain(serving)
+        return code or drained
+
+    async def _live(self) -> int:
+        """Load, serve, and get ready to leave; returns why, as an exit code."""
         loading = asyncio.create_task(self._load())
         leaving = asyncio.create_task(self._leaving.wait())
-        await asyncio.wait((loading, leaving), return_when=asyncio.FIRST_COMPLETED)
-        code = STOPPED
-        if loading.done() and not loading.result():
-            code = LOAD_FAILED
-        else:
-            await leaving
+        hanging = asyncio.create_task(self._health.watch())
+        looking = asyncio.create_task(self._look(loading))
+        try:
+            await asyncio.wait((loading, leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
+            if loading.done() and not loading.result():
+                return LOAD_FAILED
+            await asyncio.wait((leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
+            if hanging.done():
+                await self._give_up()
+                return HUNG
             await self._go_unready()
-        return await self._drain(serving) or code
+            return STOPPED
+        finally:
+            for task in (loading, leaving, hanging, looking):
+                task.cancel()
 
     def leave(self) -> bool:
         """Begin to leave; True when this was asked for before, and not just now."""
@@ -105,20 +124,39 @@ class App:
 
     async def _load(self) -> bool:
         """Load all bundles; whether the server may go on with what was loaded."""
-        failed = await self._repository.load(Threads(1, "load"))
+        failed = await self._keeper.look()
         if failed and not self._settings.keep_going:
             log.error("stopping: a bundle failed to load; mend or remove it, or serve the others with --keep-going")
             return False
         if self._lifecycle.phase is Phase.STARTING:
             self._lifecycle.advance(Phase.SERVING)
-            await self._rpc.set_ready(True)
+            await self._health.tell()
             log.info("ready")
         return True
+
+    async def _look(self, loading: "asyncio.Task[bool]") -> None:
+        """By setting, see what becomes of the folder of bundles."""
+        await asyncio.wait((loading,))
+        while self._settings.watch_s:
+            await asyncio.sleep(self._settings.watch_s)
+            try:
+                await self._keeper.look()
+            except OSError as error:
+                log.warning("the folder of bundles cannot be read (%s): trying again", error.strerror)
+
+    async def _give_up(self) -> None:
+        """An engine hangs: its callers are told, what else was accepted ends, and the process shall be started anew."""
+        log.critical("an engine hangs: no end of its batch after %d s; leaving", self._settings.engine_limit_s)
+        self._lifecycle.broken = True
+        self._device.give_up(ServingError(Code.ENGINE_FAILED, "The engine does not answer: send the request again."))
+        await self._health.tell()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._keeper.idle(), self._settings.drain_limit_s)
 
     async def _go_unready(self) -> None:
         """Be seen to leave while still taking work, for as long as load balancers need to notice."""
         self._lifecycle.advance(Phase.LEAVING)
-        await self._rpc.set_ready(False)
+        await self._health.tell()
         log.info("leaving: not ready, taking work for another %d s", self._settings.drain_delay_s)
         await asyncio.sleep(self._settings.drain_delay_s)
 
@@ -128,8 +166,9 @@ class App:
         self._http.should_exit = True
         limit_s = self._settings.drain_limit_s
         _, waited = await asyncio.gather(self._rpc.stop(limit_s), asyncio.wait((serving,), timeout=limit_s + 1))
-        cut_short = bool(waited[1]) or self._repository.unanswered() > 0
-        log.info("stopped%s", ": some accepted work was cut short" if cut_short else "")
+        cut_short = bool(waited[1]) or self._keeper.unanswered() > 0
+        totals = " ".join(f"{name}={count}" for name, count in self._metrics.totals().items())
+        log.info("stopped%s images %s", ": some accepted work was cut short" if cut_short else "", totals)
         return CUT_SHORT if cut_short else STOPPED
 
 

@@ -1,178 +1,196 @@
-"""Batcher: groups waiting images for one engine. Device: the thread that runs the engines, one batch at a time.
-
-There is no timer. While the device is idle an image leaves at once; while it is busy images gather, and the next batch
-is bound by the device's own thread in the moment it is free, from what waits then.
-"""
+"""Batcher: the queue of one engine. It admits images, groups those that wait into batches, and answers."""
 
 import asyncio
-import contextlib
-import logging
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import numpy as np
-
-from bundle.images import Picture, Pixels
-from bundle.predictions import Probabilities
+from bundle.images import Picture
+from server.admission import Admission, too_late
+from server.batch import Batch, Deadline, Item, Reason, Row, Run
+from server.device import Device
 from server.errors import Code, ServingError
+from server.pace import Pace
+from server.waiting import Caller, Waiting
 
-log = logging.getLogger(__name__)
-
-Run = Callable[[Pixels], Probabilities]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image's answer from the engine: (classes,) probabilities, its waiting, and the batch it was part of."""
-
-    probabilities: Probabilities
-    queue_s: float
-    infer_s: float
-    batch: int
-
-
-class _Item:
-    """A waiting image. Its future travels with it and is never cancelled: a caller who leaves takes the item out."""
-
-    __slots__ = ("future", "picture", "ready_at_s")
-
-    def __init__(self, picture: Picture, future: "asyncio.Future[Row]") -> None:
-        self.picture = picture
-        self.future = future
-        self.ready_at_s = time.perf_counter()
-
-
-class Device:
-    """One thread for all batchers on a device. Of those with waiting images the one that waited longest goes first."""
-
-    def __init__(self, name: str) -> None:
-        self._changed = threading.Condition()
-        self._batchers: list[Batcher] = []
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    def attach(self, batcher: "Batcher") -> None:
-        with self._changed:
-            self._batchers.append(batcher)
-
-    def put(self, waiting: deque[_Item], item: _Item) -> None:
-        with self._changed:
-            waiting.append(item)
-            self._changed.notify()
-
-    def withdraw(self, waiting: deque[_Item], item: _Item) -> bool:
-        """Whether the item was still waiting, and is not any more."""
-        with self._changed:
-            try:
-                waiting.remove(item)
-            except ValueError:
-                return False
-            return True
-
-    def _work(self) -> None:
-        while True:
-            batcher, items = self._next_batch()
-            batcher.run(items)
-
-    def _next_batch(self) -> "tuple[Batcher, list[_Item]]":
-        with self._changed:
-            while not (ready := [batcher for batcher in self._batchers if batcher.waiting]):
-                self._changed.wait()
-            first = min(ready, key=lambda batcher: batcher.waiting[0].ready_at_s)
-            return first, [first.waiting.popleft() for _ in range(min(len(first.waiting), first.max_batch))]
+_SICK_AFTER = 3  # failed batches in a row
+_HARDLY = 0.5  # of the time that one image takes: with less left an image is not begun
 
 
 class Place:
     """The right to have one image answered: reserved before decoding, given back exactly once."""
 
-    __slots__ = ("_batcher", "_held")
+    __slots__ = ("_batcher", "_held", "caller", "deadline")
 
-    def __init__(self, batcher: "Batcher") -> None:
+    def __init__(self, batcher: "Batcher", caller: Caller, deadline: Deadline) -> None:
+        self.caller = caller
+        self.deadline = deadline
         self._batcher = batcher
         self._held = True
 
     async def submit(self, picture: Picture) -> Row:
-        """The engine's answer. Cannot be refused; raises ServingError when the engine fails.
+        """The engine's answer. Cannot be refused; raises ServingError when the engine fails, or time has run out.
 
         A cancelled caller's image leaves the queue; if it is already in the engine this returns when its batch ends.
         """
-        return await self._batcher.answer(picture)
+        return await self._batcher.answer(picture, self)
 
     def release(self) -> None:
         if not self._held:
             raise RuntimeError("A place was given back twice. This is a bug.")
         self._held = False
-        self._batcher.give_back()
+        self._batcher.admission.give_back(self.caller)
 
 
 class Batcher:
-    """The queue of one engine: `places` images at most between admission and answer, `max_batch` of them in a batch."""
+    """Lives on the event loop, but for what its device calls (see `device.Line`)."""
 
     def __init__(
         self,
         run: Run,
         device: Device,
-        places: int,
+        pace: Pace,
         max_batch: int,
-        observe_batch: Callable[[int], None] = lambda images: None,
+        admission: Admission,
+        observe: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
-        self.waiting: deque[_Item] = deque()
         self.max_batch = max_batch
-        self.taken = 0
+        self.admission = admission
         self._run = run
         self._device = device
-        self._places = places
-        self._observe_batch = observe_batch
+        self._pace = pace
+        self._observe = observe
+        self._waiting: Waiting[Item] = Waiting()
+        self._bound = self._answered = 0  # images, counted by the device's thread and by the loop
+        self._faults = 0
         self._loop = asyncio.get_running_loop()
         device.attach(self)
 
-    def reserve(self, images: int) -> list[Place]:
-        """A place for each image, or none at all: raises ServingError when fewer are free."""
-        if self.taken + images > self._places:
-            raise ServingError(
-                Code.QUEUE_FULL,
-                f"{self.taken} of {self._places} places are taken: try again in a moment, or send fewer images.",
-                retry_after_s=1,
-            )
-        self.taken += images
-        return [Place(self) for _ in range(images)]
+    @property
+    def sick(self) -> bool:
+        """Whether the engine failed so often in a row that new work is better sent elsewhere."""
+        return self._faults >= _SICK_AFTER or self._device.hung
 
-    def give_back(self) -> None:
-        self.taken -= 1
+    def reserve(
+        self,
+        images: int,
+        caller: Caller,
+        deadline_s: float,
+        decoded_in_s: Callable[[int], float] = lambda images: 0.0,
+    ) -> list[Place]:
+        """A place for each image, or none at all. `decoded_in_s`: how long until so many more images are decoded.
 
-    async def answer(self, picture: Picture) -> Row:
-        item = _Item(picture, self._loop.create_future())
-        self._device.put(self.waiting, item)
+        Raises ServingError as `Admission.take` does, and ENGINE_FAILED where the engine hangs.
+        """
+        if self._device.hung:
+            raise _hangs()
+        self.admission.take(
+            images, caller, deadline_s, lambda images: self._answered_in_s(images, caller, decoded_in_s(images))
+        )
+        return [Place(self, caller, Deadline(deadline_s)) for _ in range(images)]
+
+    async def retire(self) -> None:
+        """Returns when all that was admitted is answered, and the engine may go."""
+        await self.admission.close()
+        self._device.detach(self)
+
+    def drain_s(self) -> float:
+        """How long until all that is admitted is answered."""
+        owed = self.admission.taken - self._in_engine()
+        return self._device.free_in_s(self, owed) + self.needs_s(owed)
+
+    async def answer(self, picture: Picture, place: Place) -> Row:
+        if self._device.hung:
+            raise _hangs()
+        item = Item(picture, place.caller, place.deadline, self._loop.create_future())
+        self._device.put(self, item)
         try:
             await asyncio.wait((item.future,))
         except asyncio.CancelledError:
-            if not self._device.withdraw(self.waiting, item):
+            if not self._device.withdraw(self, item):
+                item.left = True
                 await asyncio.wait((item.future,))
                 item.future.exception()  # seen: asyncio shall not log it
             raise
         return item.future.result()
 
-    def run(self, items: Sequence[_Item]) -> None:
-        """One batch through the engine; called by the device's thread."""
-        started_s = time.perf_counter()
-        rows: Probabilities | ServingError
-        try:
-            rows = self._run(np.stack([item.picture for item in items]))
-        except Exception as error:  # of whatever kind: these callers are told, and the thread goes on
-            log.error("the engine failed on a batch of %d images", len(items), exc_info=error)
-            rows = ServingError(Code.ENGINE_FAILED, "The engine failed on this batch: try again.")
-        infer_s = time.perf_counter() - started_s
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._deliver, items, rows, started_s, infer_s)
+    def waits(self) -> int:
+        return len(self._waiting)
 
-    def _deliver(
-        self, items: Sequence[_Item], rows: Probabilities | ServingError, started_s: float, infer_s: float
-    ) -> None:
-        self._observe_batch(len(items))
-        for index, item in enumerate(items):
-            if isinstance(rows, ServingError):
-                item.future.set_exception(rows)
+    def needs_s(self, images: int) -> float:
+        return self._pace.seconds(images)
+
+    def put(self, item: Item) -> None:
+        self._waiting.put(item)
+
+    def withdraw(self, item: Item) -> bool:
+        return self._waiting.withdraw(item)
+
+    def empty(self, error: ServingError) -> None:
+        while self.waits():
+            self._waiting.take().fail(error)
+
+    def bind(self, idle_since_s: float | None) -> Batch | None:
+        """What waits, up to a full batch: without the images whose time has run out, and not more of them than the
+        most urgent one has time for.
+        """
+        now_s = time.monotonic()
+        items = self._take(now_s)
+        if not items:
+            return None
+        fitting = self._in_time(items, now_s)
+        self._bound += len(fitting)
+        reason = self._reason(items, fitting, idle_since_s)
+        return Batch(fitting, reason, self.needs_s(len(fitting)), self._run, self._done)
+
+    def _take(self, now_s: float) -> list[Item]:
+        items: list[Item] = []
+        hopeless_s = now_s + self.needs_s(1) * _HARDLY
+        while self.waits() and len(items) < self.max_batch:
+            item = self._waiting.take()
+            if item.deadline.at_s > hopeless_s:
+                items.append(item)
             else:
-                item.future.set_result(Row(rows[index], started_s - item.ready_at_s, infer_s, len(items)))
+                self._loop.call_soon_threadsafe(item.fail, too_late())
+        return items
+
+    def _in_time(self, items: list[Item], now_s: float) -> list[Item]:
+        left_s = min(item.deadline.at_s for item in items) - now_s
+        count = next((n for n in range(len(items), 0, -1) if self.needs_s(n) <= left_s), len(items))
+        if count == len(items):
+            return items
+        urgent = sorted(items, key=lambda item: item.deadline.at_s)[:count]
+        for item in reversed(items):
+            if item not in urgent:
+                self._waiting.put_back(item)
+        return urgent
+
+    def _reason(self, taken: list[Item], fitting: list[Item], idle_since_s: float | None) -> Reason:
+        if len(fitting) < len(taken):
+            return Reason.DEADLINE
+        if idle_since_s is not None and min(item.ready_at_s for item in fitting) >= idle_since_s:
+            return Reason.IDLE
+        return Reason.FULL if len(fitting) == self.max_batch else Reason.ENGINE_FREE
+
+    def _done(self, batch: Batch) -> None:
+        self._answered += len(batch.items)
+        if not batch.ran:
+            return
+        self._observe(batch)
+        if batch.failed:
+            self._faults += 1
+        else:
+            self._faults = 0
+            self._pace.saw(batch.ran, batch.infer_s)
+
+    def _in_engine(self) -> int:
+        return self._bound - self._answered
+
+    def _answered_in_s(self, images: int, caller: Caller, decoded_in_s: float) -> float:
+        """How long until the last of so many new images of a caller would be answered."""
+        ahead = max(0, self.admission.ahead(images, caller) - self._in_engine())
+        engine_s = self._device.free_in_s(self, ahead) + self.needs_s(ahead)
+        return max(engine_s, decoded_in_s) + self.needs_s(images)
+
+
+def _hangs() -> ServingError:
+    return ServingError(Code.ENGINE_FAILED, "The engine does not answer any more: send the request elsewhere.")

@@ -9,10 +9,13 @@ class Code(StrEnum):
     """The names of the errors in the API: `code` of a problem document, `sesame-code` of a gRPC trailer."""
 
     MALFORMED = "malformed"
+    NO_KEY = "no_key"
+    WRONG_KEY = "wrong_key"
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_PATH = "unknown_path"
     METHOD = "method"
     SLOW_BODY = "slow_body"
+    CONFLICT = "conflict"
     TOO_LARGE = "too_large"
     UNSUPPORTED_TYPE = "unsupported_type"
     BAD_IMAGE = "bad_image"
@@ -35,7 +38,7 @@ PER_IMAGE = frozenset(
 class ServingError(Exception):
     """A request, or one image of it, that gets no answer. `detail` is for the caller and says the cure."""
 
-    def __init__(self, code: Code, detail: str, retry_after_s: int | None = None) -> None:
+    def __init__(self, code: Code, detail: str, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail

@@ -17,6 +17,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
+        self.broken = False  # an engine hangs, which only a new process can mend
 
     def advance(self, phase: Phase) -> None:
         self.phase = phase
@@ -24,9 +25,9 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether new traffic should be sent here."""
-        return self.phase is Phase.SERVING
+        return self.phase is Phase.SERVING and not self.broken
 
     @property
     def accepting(self) -> bool:
         """Whether new work is taken on."""
-        return self.phase is not Phase.DRAINING
+        return self.phase is not Phase.DRAINING and not self.broken

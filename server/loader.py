@@ -8,64 +8,93 @@ from bundle import files
 from bundle.files import Bundle
 from bundle.parity import Parity
 from server import engines
-from server.batcher import Batcher, Device
+from server.admission import Admission
+from server.batcher import Batcher
+from server.decoders import Decoders
+from server.device import Device
 from server.engines import Engine
 from server.engines.choice import Choice
-from server.metrics import Metrics
+from server.flights import Flights
+from server.metrics import Metrics, ModelMetrics
+from server.pace import Pace
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A bundle with its engine and why that one; `parity` is what the engine kept on the bundle's probe.
 
-    `batch` is the number of images that the engine runs best at once.
+    `batch_s`: seconds by batch size, up to the number of images that the engine runs best at once.
     """
 
     bundle: Bundle
     engine: Engine
     why: str
     parity: Parity
-    batch: int
+    batch_s: dict[int, float]
+
+    @property
+    def batch(self) -> int:
+        return max(self.batch_s)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReadyModel:
     """A model version that answers."""
 
     loaded: Loaded
     batcher: Batcher
+    flights: Flights
+    metrics: ModelMetrics
+
+
+@dataclass(frozen=True)
+class Queues:
+    """How every model's queue is limited."""
+
+    images: int
+    max_wait_s: float
+    max_batch: int
+    remembered: int
 
 
 class Loader:
     """Loads bundles for one device."""
 
     def __init__(
-        self, choose: Callable[[Bundle], Choice], device: Device, queue_images: int, max_batch: int, metrics: Metrics
+        self,
+        choose: Callable[[Bundle], Choice],
+        device: Device,
+        decoders: Decoders,
+        queues: Queues,
+        metrics: Metrics,
     ) -> None:
         self._choose = choose
         self._device = device
-        self._queue_images = queue_images
-        self._max_batch = max_batch
+        self._decoders = decoders
+        self._queues = queues
         self._metrics = metrics
 
     def load(self, path: Path) -> Loaded:
         """Slow: for a thread. Raises BundleError or EngineFailed."""
         bundle = files.read(path)
         choice = self._choose(bundle)
-        parity = engines.check(choice.engine, bundle.probe, self._max_batch)
-        batch = engines.best_batch(choice.engine, bundle.probe.pixels, self._max_batch)
-        return Loaded(bundle, choice.engine, choice.why, parity, batch)
+        parity = engines.check(choice.engine, bundle.probe, self._queues.max_batch)
+        batch_s = engines.measure(choice.engine, bundle.probe.pixels, self._queues.max_batch)
+        self._decoders.warm_up(bundle.manifest.preprocessing)
+        return Loaded(bundle, choice.engine, choice.why, parity, batch_s)
 
     def serve(self, loaded: Loaded) -> ReadyModel:
         """Give the model its queue. On the event loop."""
         manifest = loaded.bundle.manifest
-        name = (manifest.name, manifest.version)
+        metrics = self._metrics.of(manifest.name, manifest.version)
+        admission = Admission(self._queues.images, self._queues.max_wait_s)
         batcher = Batcher(
             lambda pixels: engines.run_checked(loaded.engine, pixels, manifest.labels.classes),
             self._device,
-            self._queue_images,
+            Pace(loaded.batch_s),
             loaded.batch,
-            self._metrics.batch_images.labels(*name).observe,
+            admission,
+            lambda batch: metrics.dispatched(batch.ran, batch.reason),
         )
-        self._metrics.places.labels(*name).set_function(lambda: batcher.taken)
-        return ReadyModel(loaded, batcher)
+        metrics.watch(lambda: admission.taken, batcher.waits, batcher.drain_s)
+        return ReadyModel(loaded, batcher, Flights(self._queues.remembered), metrics)

@@ -1,9 +1,14 @@
 """Metrics: what an operator watches, in Prometheus' terms. The registry is the caller's."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+_VERSION = ("model", "version")
+
+STAGES = ("receive", "decode", "queue", "infer", "respond", "total")
 
 
 class Metrics:
@@ -17,28 +22,108 @@ class Metrics:
             ("face", "outcome"),
             registry=registry,
         )
+        self.admitted = Counter(
+            "sesame_admitted_total", "Images admitted: each has one outcome.", _VERSION, registry=registry
+        )
         self.images = Counter(
             "sesame_images_total",
-            "Images by outcome: ok, gone, or an error's code.",
-            ("model", "version", "outcome"),
+            "Admitted images by outcome: ok, gone (the caller left), or an error's code.",
+            (*_VERSION, "outcome"),
+            registry=registry,
+        )
+        self.refused = Counter(
+            "sesame_refused_total",
+            "Images refused admission, by the error's code.",
+            (*_VERSION, "code"),
             registry=registry,
         )
         self.stage_seconds = Histogram(
             "sesame_stage_seconds",
-            "Time of one image in each stage: decode, queue, infer (its whole batch), total.",
-            ("model", "version", "stage"),
+            "receive and respond: of a request. decode, queue, infer (its whole batch): of an image that was computed. "
+            "total: of an image, admission to answer.",
+            (*_VERSION, "stage"),
             registry=registry,
             buckets=_SECONDS,
         )
         self.batch_images = Histogram(
-            "sesame_batch_images", "Images in a batch.", ("model", "version"), registry=registry, buckets=_IMAGES
+            "sesame_batch_images", "Images in a batch.", _VERSION, registry=registry, buckets=_IMAGES
+        )
+        self.dispatches = Counter(
+            "sesame_dispatches_total",
+            "Batches by why they left as they were: idle, engine_free, full, deadline.",
+            (*_VERSION, "reason"),
+            registry=registry,
         )
         self.places = Gauge(
             "sesame_places_taken",
             "Images admitted and not yet answered: being decoded, waiting, or in the engine.",
-            ("model", "version"),
+            _VERSION,
+            registry=registry,
+        )
+        self.queue_images = Gauge(
+            "sesame_queue_images", "Images that wait for the engine.", _VERSION, registry=registry
+        )
+        self.drain_seconds = Gauge(
+            "sesame_drain_seconds",
+            "Predicted time until all admitted images are answered.",
+            _VERSION,
             registry=registry,
         )
         self.model_ready = Gauge(
-            "sesame_model_ready", "1 while the model version is READY.", ("model", "version"), registry=registry
+            "sesame_model_ready", "1 while the model version is READY.", _VERSION, registry=registry
         )
+
+    def totals(self) -> dict[str, int]:
+        """Images since the start: `admitted`, and by their outcome."""
+        totals = {"admitted": 0}
+        for counter, key in ((self.admitted, ""), (self.images, "outcome")):
+            for sample in (sample for family in counter.collect() for sample in family.samples):
+                if sample.name.endswith("_total"):
+                    name = sample.labels[key] if key else "admitted"
+                    totals[name] = totals.get(name, 0) + int(sample.value)
+        return totals
+
+    def of(self, model: str, version: str) -> "ModelMetrics":
+        return ModelMetrics(self, model, version)
+
+
+class ModelMetrics:
+    """Those of one model version, found once: this is on the way of every image."""
+
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+        self._version = (model, version)
+        self._metrics = metrics
+        self._stages = {stage: metrics.stage_seconds.labels(model, version, stage) for stage in STAGES}
+        self._admitted = metrics.admitted.labels(model, version)
+        self._batch_images = metrics.batch_images.labels(model, version)
+
+    def admitted(self, images: int) -> None:
+        self._admitted.inc(images)
+
+    def refused(self, code: str, images: int) -> None:
+        self._metrics.refused.labels(*self._version, code).inc(images)
+
+    def outcome(self, outcome: str) -> None:
+        self._metrics.images.labels(*self._version, outcome).inc()
+
+    def took(self, stage: str, seconds: float) -> None:
+        self._stages[stage].observe(seconds)
+
+    def dispatched(self, images: int, reason: str) -> None:
+        self._batch_images.observe(images)
+        self._metrics.dispatches.labels(*self._version, reason).inc()
+
+    def watch(
+        self, places: Callable[[], float], queue_images: Callable[[], float], drain_s: Callable[[], float]
+    ) -> None:
+        """Show what these say whenever metrics are read."""
+        for gauge, value in zip(self._gauges(), (places, queue_images, drain_s), strict=True):
+            gauge.labels(*self._version).set_function(value)
+
+    def unwatch(self) -> None:
+        """The model is gone: its gauges go, its counters stay."""
+        for gauge in self._gauges():
+            gauge.remove(*self._version)
+
+    def _gauges(self) -> tuple[Gauge, ...]:
+        return self._metrics.places, self._metrics.queue_images, self._metrics.drain_seconds

@@ -1,58 +1,94 @@
 """Repository: the bundles that the server knows, the state of each version, and which one a request means."""
 
-import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from bundle import files
 from bundle.errors import BundleError
-from server.engines import EngineFailed
+from server.aliases import Aliases, Target
 from server.errors import Code, ServingError
-from server.loader import Loader, ReadyModel
+from server.loader import ReadyModel
 from server.metrics import Metrics
-from server.threads import Threads
 
-log = logging.getLogger(__name__)
+Signature = tuple[tuple[str, int, int], ...]
+"""Name, size and time of change of each file of a bundle: when it differs, the bundle was written anew."""
 
 
 class State(StrEnum):
+    UNLOADED = "UNLOADED"
     LOADING = "LOADING"
     READY = "READY"
     FAILED = "FAILED"
 
 
-@dataclass
+_WHY_NOT = {
+    State.LOADING: "is still loading: try again in a moment",
+    State.FAILED: "failed to load: see /models",
+    State.UNLOADED: "is not loaded in this version: see /models for those that are",
+}
+
+
+@dataclass(eq=False)
 class Entry:
-    """A model version, ready or not; `reason` says why it FAILED."""
+    """A model version, ready or not. `reason` says why it FAILED, or, while READY, why its newer files are not served.
+
+    `seen` is what its files look like, `tried` what they looked like when they were last loaded or unloaded.
+    """
 
     name: str
     version: str
     path: Path
+    seen: Signature
+    tried: Signature | None = None
     state: State = State.LOADING
     reason: str = ""
     ready: ReadyModel | None = None
+    wanted: bool = False  # an operator asked for this very version: it stays when newer ones come
 
     def is_ready(self) -> bool:
         return self.ready is not None
 
 
 class Repository:
-    """Finds bundles at once, loads them one after another, and chooses among them."""
+    """Knows and chooses; the keeper loads and unloads."""
 
-    def __init__(self, root: Path, default_model: str, loader: Loader, metrics: Metrics) -> None:
+    def __init__(self, root: Path, default_model: str, metrics: Metrics) -> None:
         """Raises BundleError where the root holds no bundle, or not the default model."""
+        self.aliases = Aliases(root)
+        self._root = root
         self._default_model = default_model
-        self._loader = loader
+        self._metrics = metrics
+        self._entries: list[Entry] = []
         if not root.is_dir():
             raise BundleError(f"There is no folder of bundles '{root}': name one with --bundles.")
-        self._entries = [Entry(name, version, path) for name, version, path in files.find(root)]
+        self.update(self.found())
         if not self._entries:
             raise BundleError(f"The folder '{root}' holds no bundle: make one with 'python -m export convert'.")
-        if default_model and default_model not in self.names():
+        if default_model and default_model not in self.names() and not self.aliases.get(default_model):
             raise BundleError(f"The default model '{default_model}' is none of {', '.join(self.names())}.")
-        for entry in self._entries:
-            metrics.model_ready.labels(entry.name, entry.version).set_function(entry.is_ready)
+
+    def found(self) -> dict[Path, tuple[str, str, Signature]]:
+        """Name, version and signature of each bundle's folder. Reads the disk: once the server runs, for a thread."""
+        return {path: (name, version, _signature(path)) for name, version, path in files.find(self._root)}
+
+    def update(self, found: Mapping[Path, tuple[str, str, Signature]]) -> list[Entry]:
+        """Take over what was found; returns the entries whose folders are gone, which are still known."""
+        known = {entry.path: entry for entry in self._entries}
+        for path, (name, version, signature) in found.items():
+            if path in known:
+                known[path].seen = signature
+            else:
+                entry = Entry(name, version, path, signature)
+                self._entries.append(entry)
+                self._metrics.model_ready.labels(name, version).set_function(entry.is_ready)
+        self._entries.sort(key=lambda entry: (entry.name, int(entry.version)))
+        return [entry for path, entry in known.items() if path not in found]
+
+    def forget(self, entry: Entry) -> None:
+        self._entries.remove(entry)
+        self._metrics.model_ready.remove(entry.name, entry.version)
 
     def entries(self) -> list[Entry]:
         """All versions, by name and then number."""
@@ -70,52 +106,54 @@ class Repository:
             )
         return found
 
-    async def load(self, threads: Threads) -> list[Entry]:
-        """Load every bundle and return those that failed."""
-        for entry in self._entries:
-            await self._load(entry, threads)
-        return [entry for entry in self._entries if entry.state is State.FAILED]
+    def matching(self, name: str, version: str) -> list[Entry]:
+        """The versions that are meant, ascending: the one of that number, or all where none is given.
 
-    async def _load(self, entry: Entry, threads: Threads) -> None:
-        try:
-            loaded = await threads.run(self._loader.load, entry.path)
-            manifest = loaded.bundle.manifest
-            if (manifest.name, manifest.version) != (entry.name, entry.version):
-                raise BundleError(
-                    f"The manifest names itself {manifest.name}/{manifest.version}: keep the folder as it was exported."
-                )
-            entry.ready, entry.state = self._loader.serve(loaded), State.READY
-            log.info("model ready name=%s version=%s engine=%s", entry.name, entry.version, loaded.engine.name)
-        except Exception as error:  # a runtime may raise anything at a graph that it cannot take
-            known = isinstance(error, BundleError | EngineFailed)
-            entry.state, entry.reason = (
-                State.FAILED,
-                str(error) if known else "no engine could be made of it: see the log",
-            )
-            log.error("model failed name=%s version=%s: %s", entry.name, entry.version, error, exc_info=not known)
-
-    def unanswered(self) -> int:
-        """Images admitted to any model and not yet answered."""
-        return sum(entry.ready.batcher.taken for entry in self._entries if entry.ready)
-
-    def pick(self, name: str, version: str) -> ReadyModel:
-        """The model version that a request means; raises ServingError where it is unknown, unclear or not ready."""
-        candidates = self.versions(name or self._only_model())
+        Raises ServingError where there is none.
+        """
+        candidates = self.versions(name)
         if version:
-            if not version.isdecimal():
+            if not (version.isascii() and version.isdecimal()):
                 raise ServingError(Code.MALFORMED, "A version is a whole number, such as 1.")
             candidates = [entry for entry in candidates if entry.version == version]
             if not candidates:
                 raise ServingError(Code.UNKNOWN_MODEL, f"The model has no version {version[:20]}: see /models.")
+        return candidates
+
+    def pick(self, name: str, version: str) -> ReadyModel:
+        """The model version that a request means; raises ServingError where it is unknown, unclear or not ready."""
+        target = self._target(name or self._only_model(), version)
+        candidates = self.matching(target.model, target.version)
         ready = [entry.ready for entry in candidates if entry.ready]
         if not ready:
-            loading = any(entry.state is State.LOADING for entry in candidates)
-            what = "is still loading: try again in a moment" if loading else "failed to load: see /models"
+            states = {entry.state for entry in candidates}
+            what = next(what for state, what in _WHY_NOT.items() if state in states)
             raise ServingError(Code.NOT_READY, f"The model '{candidates[0].name}' {what}.", retry_after_s=1)
         return ready[-1]
+
+    def aliased(self, entry: Entry) -> list[str]:
+        """The aliases that stand for this very version."""
+        target = Target(entry.name, entry.version)
+        return [alias for alias, at in self.aliases.all().items() if at == target]
+
+    def _target(self, name: str, version: str) -> Target:
+        target = None if name in self.names() else self.aliases.get(name)
+        if target is None:
+            return Target(name, version)
+        if version:
+            raise ServingError(Code.MALFORMED, f"The alias '{name}' stands for a version: leave version out.")
+        return target
 
     def _only_model(self) -> str:
         names = [self._default_model] if self._default_model else self.names()
         if len(names) > 1:
             raise ServingError(Code.MALFORMED, f"Say which model: {', '.join(names)}.")
         return names[0]
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        stats = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+    except OSError:  # it goes away just now
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

@@ -23,15 +23,23 @@ class Settings:
     grpc_port: int = _setting(8001, "port of gRPC; 0 takes a free one", 0, 65535)
     bundles: Path = _setting(Path("bundles"), "folder of the bundles to serve")
     default_model: str = _setting("", "the model of requests that name none")
+    keep_versions: int = _setting(1, "newest versions of each model to serve, besides those named; 0 serves all", 0)
+    watch_s: int = _setting(0, "time between looks for new bundles; 0 never looks", 0, 86_400)
+    admin_token: str = _setting("", "what callers of /admin must know; without one there is no /admin")
     keep_going: bool = _setting(False, "serve even though a bundle failed to load at the start")
     max_image_bytes: int = _setting(20 * _MIB, "largest encoded image", 1)
     max_request_bytes: int = _setting(64 * _MIB, "largest request", 1)
     max_pixels: int = _setting(50_000_000, "largest image by its header, width x height", 1, 89_478_485)
     max_images: int = _setting(64, "most images in a request", 1)
     queue_images: int = _setting(256, "most images admitted and not yet answered, for each model version", 1)
+    max_wait_ms: int = _setting(2000, "longest predicted time to an answer that is admitted", 1, 600_000)
+    remember_images: int = _setting(0, "answers remembered by the photo's bytes, for each model version", 0)
     max_batch: int = _setting(32, "most images in a batch; the engine's own best is found up to it", 1)
     decode_threads: int = _setting(0, "threads that decode photos", 0, 256)
     engine_threads: int = _setting(0, "threads of the CPU engine", 0, 256)
+    engine_limit_s: int = _setting(
+        60, "a batch that takes longer hangs: the process ends, to be started again", 1, 3600
+    )
     default_timeout_ms: int = _setting(30_000, "deadline of requests that set none", 1, 600_000)
     drain_delay_s: int = _setting(0, "time to go on taking work after SIGTERM, while not ready", 0, 3600)
     drain_limit_s: int = _setting(30, "time that accepted work has to end after that", 0, 3600)
@@ -42,6 +50,8 @@ class Settings:
             _check_range(field, getattr(self, field.name))
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise SettingsError(f"log_level must be debug, info, warning or error, not {self.log_level!r}.")
+        if self.admin_token and len(self.admin_token) < 16:
+            raise SettingsError("admin_token must have at least 16 characters: make one with 'openssl rand -hex 16'.")
         if self.queue_images < self.max_images:
             raise SettingsError("queue_images must be at least max_images, or full requests could never be admitted.")
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from server import cores
+
 T = TypeVar("T")
 
 
@@ -44,6 +46,7 @@ class Threads:
     """Daemons, because a thread cannot be stopped and the process must not wait for one at its exit."""
 
     def __init__(self, count: int, name: str) -> None:
+        self.in_hand = 0  # jobs being run or waiting to be
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         for number in range(count):
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
@@ -56,6 +59,7 @@ class Threads:
         """
         job = _Job(lambda: function(*arguments), asyncio.get_running_loop())
         self._jobs.put(job)
+        self.in_hand += 1
         try:
             await asyncio.wait((job.future,))
         except asyncio.CancelledError:
@@ -63,10 +67,13 @@ class Threads:
                 await asyncio.wait((job.future,))
                 job.future.exception()  # seen: asyncio shall not log it
             raise
+        finally:
+            self.in_hand -= 1
         result: T = job.future.result()
         return result
 
     def _work(self) -> None:
+        cores.stand_back()
         while True:
             job = self._jobs.get()
             if function := job.claim():

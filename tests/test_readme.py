@@ -1,5 +1,6 @@
 """The README's commands, as a newcomer would run them."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.conftest import REPOSITORY
@@ -43,14 +43,13 @@ async def run(command: list[str], folder: Path) -> str:
 
 
 async def test_the_curl_commands_and_the_grpc_client_give_the_same_top_five(server: Running, tmp_path: Path) -> None:
-    import json
-
     if shutil.which("curl") is None:
         pytest.skip("needs curl")
     for name in ("photo.jpg", "other.png"):
         (tmp_path / name).write_bytes(jpeg(3))
     shutil.copytree(REPOSITORY / "proto", tmp_path / "proto")
-    commands = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines() if "curl" in line]
+    requests = [block for block in blocks("sh") if "/admin/" not in block]
+    commands = [line.split("  #")[0].strip() for block in requests for line in block.splitlines() if "curl" in line]
     assert len(commands) == 4
     answers = []
     for command in commands:
@@ -66,9 +65,26 @@ async def test_the_curl_commands_and_the_grpc_client_give_the_same_top_five(serv
         assert labels(answer) == [line.split("  ", 1)[1] for line in printed.splitlines()]
 
 
-async def test_the_routes_of_the_readme_are_those_of_the_api(server: Running) -> None:
-    http: httpx.AsyncClient = server.rest.http
-    described = set((await http.get("/openapi.json")).json()["paths"])
+async def test_the_admin_commands_load_and_alias(demo: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    (tmp_path / "photo.jpg").write_bytes(jpeg(3))
+    shutil.copytree(demo.parents[1], tmp_path / "bundles")
+    (block,) = (block for block in blocks("sh") if "/admin/" in block)
+    token = "0123456789abcdef"
+    async with running(tmp_path / "bundles", admin_token=token) as server:
+        addressed = block.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{server.http_port}")
+        script = addressed.replace("curl", "curl -sfw '\\n'").replace("$SESAME_ADMIN_TOKEN", token)
+        printed = await run(["bash", "-ec", script], tmp_path)
+    loaded, pointed, classified = (json.loads(line) for line in printed.splitlines())
+    assert loaded["state"] == "READY"
+    assert pointed["aliases"] == {"stable": {"model": "demo", "version": "1"}}
+    assert classified["version"] == "1"
+
+
+async def test_the_routes_of_the_readme_are_those_of_the_api(demo: Path) -> None:
+    async with running(demo.parents[1], admin_token="0123456789abcdef") as server:
+        described = set((await server.rest.http.get("/openapi.json")).json()["paths"])
     section = TEXT.split("## REST")[1].split("The body is")[0]
     told = {path.split("?")[0] for path in re.findall(r"`(?:GET |POST )?(/[a-z{}/.]*)", section)}
     assert told - {"/docs", "/openapi.json"} == described

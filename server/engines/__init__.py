@@ -1,5 +1,6 @@
 """Engine: runs Pixels to probabilities. One file each."""
 
+import statistics
 import time
 from typing import Protocol
 
@@ -11,8 +12,8 @@ from bundle.parity import Parity
 from bundle.predictions import Probabilities
 from bundle.probe import Probe
 
-_LONGEST_S = 0.5
-_ROUNDS = 4
+_LONGEST_S = 0.25
+_ROUNDS = 5
 
 
 class Engine(Protocol):
@@ -49,20 +50,23 @@ def run_checked(engine: Engine, pixels: Pixels, classes: int) -> Probabilities:
     return rows
 
 
-def best_batch(engine: Engine, pixels: Pixels, most: int) -> int:
-    """The smallest batch, of 1, 2, 4 … up to `most`, whose time per image is within 3 % of the best.
+def measure(engine: Engine, pixels: Pixels, most: int) -> dict[int, float]:
+    """Seconds of batches of 1, 2, 4 … images, up to the largest worth waiting for: none is above `most`, takes longer
+    than a quarter of a second, or costs 3 % more per image than the best of them.
 
-    Larger ones would only make images wait for each other; so would one that takes longer than half a second. Sizes are
-    timed in turns, so that a drift of the machine meets them all, and the fastest of four runs counts.
+    Among equals the largest, as it is the one that other work on the same cores disturbs least. Sizes are timed in
+    turns, so that a drift of the machine meets them all; the median of five runs counts.
     """
     one = np.resize(pixels, (1, *pixels.shape[1:]))
     engine.run(one)
     longest = int(_LONGEST_S / _seconds(engine, one))
     sizes = [1 << power for power in range(max(1, min(most, longest)).bit_length())]
     batches = {size: np.resize(pixels, (size, *pixels.shape[1:])) for size in sizes}
-    rounds = [{size: _seconds(engine, batch) / size for size, batch in batches.items()} for _ in range(_ROUNDS)]
-    fastest = {size: min(found[size] for found in rounds) for size in sizes}
-    return next(size for size in sizes if fastest[size] <= 1.03 * min(fastest.values()))
+    rounds = [{size: _seconds(engine, batch) for size, batch in batches.items()} for _ in range(_ROUNDS)]
+    median = {size: statistics.median(found[size] for found in rounds) for size in sizes}
+    best = min(median[size] / size for size in sizes)
+    largest = max(size for size in sizes if median[size] / size <= 1.03 * best)
+    return {size: median[size] for size in sizes if size <= largest}
 
 
 def _seconds(engine: Engine, pixels: Pixels) -> float:

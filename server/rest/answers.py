@@ -1,10 +1,11 @@
 """Answers: the service's outcomes and the repository's models as JSON."""
 
+from dataclasses import asdict
 from typing import Any
 
 from bundle.predictions import Vote
 from server.errors import ServingError
-from server.repository import Entry
+from server.repository import Entry, Repository
 from server.rest.problems import document
 from server.service import Answer, Classified
 
@@ -48,7 +49,14 @@ def _group(vote: Vote | None) -> dict[str, Any]:
 
 def state(entry: Entry) -> dict[str, Any]:
     """What readiness says of a model version."""
-    return {"model": entry.name, "version": entry.version, "state": entry.state.value, "reason": entry.reason}
+    sick = entry.ready is not None and entry.ready.batcher.sick
+    reason = "its engine fails; it is tried again every second" if sick else entry.reason
+    return {"model": entry.name, "version": entry.version, "state": entry.state.value, "reason": reason}
+
+
+def aliases(repository: Repository) -> dict[str, Any]:
+    """What each alias stands for."""
+    return {name: asdict(target) for name, target in repository.aliases.all().items()}
 
 
 def described(entry: Entry) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _json(body: bytes) -> Body:
         raise ServingError(Code.MALFORMED, "The body is not JSON, though its Content-Type says so.") from error
     if not isinstance(data, dict) or ("image" in data) == ("images" in data):
         raise ServingError(Code.MALFORMED, 'JSON must be {"image": base64} or {"images": [base64, …]}.')
-    unknown = data.keys() - {"image", "images", "model", "version", "top_k"}
+    unknown = data.keys() - {"image", "images", "model", "version", "top_k", "priority"}
     if unknown:
         raise ServingError(Code.MALFORMED, f"JSON has an unknown field '{min(unknown)[:64]}'.")
     many = "images" in data

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -11,18 +12,20 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.errors import Code, ServingError
-from server.lifecycle import Lifecycle
+from server.health import Health
 from server.metrics import Metrics
 from server.repository import Repository
 from server.rest import schema
-from server.rest.answers import answers, described, state
+from server.rest.admin import AdminFace
+from server.rest.answers import aliases, answers, described, state
 from server.rest.bodies import Body, read_body
 from server.rest.envelope import Envelope
 from server.rest.problems import CALLER_GONE, LastProblem, Problem
-from server.service import Classifier
+from server.service import Classified, Classifier, Wish
+from server.waiting import Caller, Priority
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,19 +40,20 @@ class RestFace:
         self,
         classifier: Classifier,
         repository: Repository,
-        lifecycle: Lifecycle,
+        health: Health,
         metrics: Metrics,
         default_timeout_ms: int,
         version: str,
+        admin: AdminFace | None,
     ) -> None:
         self._classifier = classifier
         self._repository = repository
-        self._lifecycle = lifecycle
+        self._health = health
         self._metrics = metrics
         self._default_timeout_ms = default_timeout_ms
-        self.app: ASGIApp = Envelope(self._application(version))
+        self.app: ASGIApp = Envelope(self._application(version, admin))
 
-    def _application(self, version: str) -> FastAPI:
+    def _application(self, version: str, admin: AdminFace | None) -> FastAPI:
         app = FastAPI(title="Sesame", version=version, description=schema.DESCRIPTION)
         app.add_api_route("/classify", self.classify, methods=["POST"], **schema.CLASSIFY)
         app.add_api_route("/models", self.models, **schema.MODELS)
@@ -59,6 +63,8 @@ class RestFace:
         app.add_api_route("/readyz", self.ready, **schema.READY)
         app.add_api_route("/metrics", self.metrics, **schema.METRICS)
         app.add_api_route("/", self.home, include_in_schema=False)
+        if admin:
+            app.include_router(admin.router)
         app.add_exception_handler(ServingError, self._serving_error)  # type: ignore[arg-type]
         app.add_exception_handler(RequestValidationError, self._invalid)  # type: ignore[arg-type]
         app.add_exception_handler(HTTPException, self._no_route)  # type: ignore[arg-type]
@@ -68,19 +74,21 @@ class RestFace:
 
     async def classify(self, request: Request) -> Response:
         """Classify one photo, or several."""
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_ms(request) / 1e3
+        began_s = asyncio.get_running_loop().time()
+        deadline_s = began_s + self._timeout_ms(request) / 1e3
         body = await self._body(request, deadline_s)
+        received_s = asyncio.get_running_loop().time()
         wanted = {**body.fields, **request.query_params}
-        work = self._classifier.classify(
-            body.photos,
+        wish = Wish(
+            deadline_s,
+            Caller(_priority(wanted)),
             model=_text(wanted, "model"),
             version=_text(wanted, "version"),
             top_k=_whole_number(wanted, "top_k"),
-            deadline_s=deadline_s,
         )
-        answer = answers(await _unless_gone(request, work), body.many)
-        self._metrics.requests.labels("rest", "ok").inc()
-        return JSONResponse(answer)
+        classified = await _unless_gone(request, self._classifier.classify(body.photos, wish))
+        classified.ready.metrics.took("receive", received_s - began_s)
+        return _Reply(classified, answers(classified, body.many), self._metrics)
 
     def _timeout_ms(self, request: Request) -> int:
         text = request.headers.get("x-request-timeout-ms")
@@ -101,7 +109,8 @@ class RestFace:
 
     async def models(self) -> Response:
         """Every model version with its state, input, engine and parity."""
-        return JSONResponse({"models": [described(entry) for entry in self._repository.entries()]})
+        models = [described(entry) for entry in self._repository.entries()]
+        return JSONResponse({"models": models, "aliases": aliases(self._repository)})
 
     async def model(self, name: str) -> Response:
         """The versions of one model."""
@@ -115,13 +124,12 @@ class RestFace:
 
     async def live(self) -> Response:
         """Whether the process works; when not, it should be started again."""
-        return JSONResponse({"live": True})
+        return JSONResponse({"live": self._health.alive}, 200 if self._health.alive else 500)
 
     async def ready(self) -> Response:
         """Whether new requests should be sent here."""
-        ready = self._lifecycle.ready
         models = [state(entry) for entry in self._repository.entries()]
-        return JSONResponse({"phase": self._lifecycle.phase.value, "models": models}, 200 if ready else 503)
+        return JSONResponse({"phase": self._health.phase, "models": models}, 200 if self._health.ready else 503)
 
     async def metrics(self) -> Response:
         """Prometheus metrics."""
@@ -153,6 +161,21 @@ class RestFace:
         return Problem(ServingError(Code.INTERNAL, "The server made a mistake; its log has the details."))
 
 
+class _Reply(JSONResponse):
+    """An answer that is counted, and timed, when it was sent."""
+
+    def __init__(self, classified: Classified, answer: dict[str, Any], metrics: Metrics) -> None:
+        self._began_s = time.monotonic()
+        self._classified = classified
+        self._requests = metrics.requests
+        super().__init__(answer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+        self._classified.ready.metrics.took("respond", time.monotonic() - self._began_s)
+        self._requests.labels("rest", "ok").inc()
+
+
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The work's result; cancels it and raises ClientDisconnect when the caller leaves first.
 
@@ -176,6 +199,13 @@ def _text(wanted: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise ServingError(Code.MALFORMED, f"{name} must be a text.")
     return value
+
+
+def _priority(wanted: dict[str, Any]) -> Priority:
+    text = _text(wanted, "priority")
+    if text and text not in set(Priority):
+        raise ServingError(Code.MALFORMED, f"priority must be {' or '.join(Priority)}.")
+    return Priority(text or Priority.INTERACTIVE)
 
 
 def _whole_number(wanted: dict[str, Any], name: str) -> int | None:

@@ -1,6 +1,7 @@
 """Problems: every ServingError as an RFC 9457 problem document."""
 
 import asyncio
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -11,10 +12,13 @@ from server.errors import Code, ServingError
 
 STATUS: dict[Code, HTTPStatus] = {
     Code.MALFORMED: HTTPStatus.BAD_REQUEST,
+    Code.NO_KEY: HTTPStatus.UNAUTHORIZED,
+    Code.WRONG_KEY: HTTPStatus.FORBIDDEN,
     Code.UNKNOWN_MODEL: HTTPStatus.NOT_FOUND,
     Code.UNKNOWN_PATH: HTTPStatus.NOT_FOUND,
     Code.METHOD: HTTPStatus.METHOD_NOT_ALLOWED,
     Code.SLOW_BODY: HTTPStatus.REQUEST_TIMEOUT,
+    Code.CONFLICT: HTTPStatus.CONFLICT,
     Code.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Code.UNSUPPORTED_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Code.BAD_IMAGE: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -52,8 +56,10 @@ class Problem(JSONResponse):
     media_type = "application/problem+json"
 
     def __init__(self, error: ServingError, headers: dict[str, str] | None = None) -> None:
-        if error.retry_after_s is not None:
-            headers = {**(headers or {}), "Retry-After": str(error.retry_after_s)}
+        if error.retry_after_s is not None:  # whole seconds, says RFC 9110
+            headers = {**(headers or {}), "Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+        if error.code is Code.NO_KEY:
+            headers = {**(headers or {}), "WWW-Authenticate": "Bearer"}
         super().__init__(document(error), STATUS[error.code], headers)
 
 

@@ -78,6 +78,7 @@ _JSON_BODY = {
         "model": {"type": "string"},
         "version": {"type": "string"},
         "top_k": {"type": "integer"},
+        "priority": {"type": "string", "enum": ["interactive", "bulk"]},
     },
 }
 _FILES = {
@@ -104,8 +105,9 @@ CLASSIFY: dict[str, Any] = {
     "openapi_extra": {
         "parameters": [
             _query("top_k", "integer", "how many classes; 5 where not given"),
-            _query("model", "string", "the default, or the only one, where not given"),
+            _query("model", "string", "a model or an alias; the default, or the only one, where not given"),
             _query("version", "string", "the highest that is ready where not given"),
+            _query("priority", "string", "interactive, or bulk for work that may wait; interactive where not given"),
             {
                 "name": "X-Request-Timeout-Ms",
                 "in": "header",
@@ -144,6 +146,34 @@ CLASSIFY: dict[str, Any] = {
 MODELS: dict[str, Any] = {"summary": "All model versions"}
 MODEL: dict[str, Any] = {"summary": "The versions of one model", "responses": {404: _problem("`unknown_model`")}}
 LABELS: dict[str, Any] = {"summary": "The labels of a model", "responses": {404: _problem("`unknown_model`")}}
-LIVE: dict[str, Any] = {"summary": "Liveness"}
-READY: dict[str, Any] = {"summary": "Readiness", "responses": {503: {"description": "loading, or leaving"}}}
+LIVE: dict[str, Any] = {"summary": "Liveness", "responses": {500: {"description": "only a new process helps"}}}
+READY: dict[str, Any] = {
+    "summary": "Readiness",
+    "responses": {503: {"description": "loading, leaving, or an engine fails"}},
+}
 METRICS: dict[str, Any] = {"summary": "Prometheus metrics"}
+
+_KEYS = {401: _problem("`no_key`"), 403: _problem("`wrong_key`")}
+_CHANGES = {**_KEYS, 404: _problem("`unknown_model`"), 409: _problem("`conflict`")}
+
+LOAD: dict[str, Any] = {"summary": "Load or reload a model", "tags": ["admin"], "responses": _CHANGES}
+UNLOAD: dict[str, Any] = {"summary": "Take a model out", "tags": ["admin"], "responses": _CHANGES}
+POINT: dict[str, Any] = {
+    "summary": "Set an alias",
+    "tags": ["admin"],
+    "responses": {**_CHANGES, 400: _problem("`malformed`")},
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": _json(
+                {
+                    "type": "object",
+                    "required": ["model"],
+                    "properties": {"model": {"type": "string"}, "version": {"type": "string"}},
+                    "example": {"model": "demo", "version": "1"},
+                }
+            ),
+        }
+    },
+}
+REMOVE: dict[str, Any] = {"summary": "Remove an alias", "tags": ["admin"], "responses": _CHANGES}

@@ -203,24 +203,36 @@ class FakeEngine:
         return self._answer(pixels, rows)
 
 
-class Held:
-    """Passes the bundle's check; once closed, works only as often as its gate lets it through."""
+class KnowsProbe:
+    """Passes the bundle's check, and answers everything else with its first row, in no time."""
 
-    name = "held"
+    name = "knows-probe"
     precision = "fp32"
 
     def __init__(self, bundle: Bundle) -> None:
-        self.gate = threading.Semaphore(0)
-        self.entered = threading.Event()
-        self.failing = False
-        self.closed = False
         probe = bundle.probe
         self._answers = {image.tobytes(): row for image, row in zip(probe.pixels, probe.probabilities, strict=True)}
         self._row = probe.probabilities[:1]
 
     def run(self, pixels: Pixels) -> Probabilities:
+        return np.stack([self._answers.get(image.tobytes(), self._row[0]) for image in pixels])
+
+
+class Held(KnowsProbe):
+    """Once closed, works only as often as its gate lets it through."""
+
+    name = "held"
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self.gate = threading.Semaphore(0)
+        self.entered = threading.Event()
+        self.failing = False
+        self.closed = False
+
+    def run(self, pixels: Pixels) -> Probabilities:
         if not self.closed:
-            return np.stack([self._answers[image.tobytes()] for image in pixels])
+            return super().run(pixels)
         self.entered.set()
         assert self.gate.acquire(timeout=20)
         if self.failing:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -11,9 +12,14 @@ from hypothesis import strategies as st
 
 from bundle.images import Picture, Pixels
 from bundle.predictions import Probabilities
-from server.batcher import Batcher, Device, Place
+from server.admission import Admission
+from server.batch import Batch, Run
+from server.batcher import Batcher, Place
+from server.device import Device
 from server.engines import EngineFailed
 from server.errors import Code, ServingError
+from server.pace import Pace
+from server.waiting import Caller
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +51,22 @@ class Gate:
         await asyncio.to_thread(self.entered.acquire)
 
 
+def batcher_of(
+    run: Run,
+    places: int,
+    max_batch: int,
+    device: Device | None = None,
+    observe: Callable[[Batch], None] = lambda batch: None,
+) -> Batcher:
+    """A batcher that thinks its engine takes no time."""
+    pace = Pace(dict.fromkeys(range(1, max_batch + 1), 1e-9))
+    return Batcher(run, device or Device("test"), pace, max_batch, Admission(places, max_wait_s=9), observe)
+
+
+def reserve(batcher: Batcher, images: int) -> list[Place]:
+    return batcher.reserve(images, Caller(), time.monotonic() + 60)
+
+
 def begin(place: Place, number: int) -> "asyncio.Task[float]":
     """A caller as the service is one: its place is given back when its task ends."""
 
@@ -58,12 +80,12 @@ def begin(place: Place, number: int) -> "asyncio.Task[float]":
 
 async def test_an_idle_device_takes_an_image_at_once_and_a_busy_one_all_that_wait() -> None:
     gate = Gate()
-    batcher = Batcher(gate.run, Device("test"), places=16, max_batch=4)
-    places = batcher.reserve(8)
+    batcher = batcher_of(gate.run, places=16, max_batch=4)
+    places = reserve(batcher, 8)
     first = begin(places[0], 0)
     await gate.until_entered()
     later = [begin(place, number) for number, place in enumerate(places[1:], start=1)]
-    while len(batcher.waiting) < 7:
+    while batcher.waits() < 7:
         await asyncio.sleep(0)
     gate.let_through(3)
     assert await asyncio.gather(first, *later) == list(range(8))
@@ -71,19 +93,19 @@ async def test_an_idle_device_takes_an_image_at_once_and_a_busy_one_all_that_wai
 
 
 async def test_places_are_bounded_and_all_or_none() -> None:
-    batcher = Batcher(Gate().run, Device("test"), places=4, max_batch=4)
-    places = batcher.reserve(3)
+    batcher = batcher_of(Gate().run, places=4, max_batch=4)
+    places = reserve(batcher, 3)
     with pytest.raises(ServingError) as refused:
-        batcher.reserve(2)
-    assert (refused.value.code, refused.value.retry_after_s) == (Code.QUEUE_FULL, 1)
-    assert batcher.taken == 3
+        reserve(batcher, 2)
+    assert (refused.value.code, refused.value.retry_after_s) == (Code.QUEUE_FULL, pytest.approx(0, abs=1e-3))
+    assert batcher.admission.taken == 3
     for place in places:
         place.release()
-    assert len(batcher.reserve(4)) == 4
+    assert len(reserve(batcher, 4)) == 4
 
 
 async def test_a_place_given_back_twice_is_a_bug() -> None:
-    (place,) = Batcher(Gate().run, Device("test"), places=1, max_batch=1).reserve(1)
+    (place,) = reserve(batcher_of(Gate().run, places=1, max_batch=1), 1)
     place.release()
     with pytest.raises(RuntimeError, match="This is a bug"):
         place.release()
@@ -91,16 +113,16 @@ async def test_a_place_given_back_twice_is_a_bug() -> None:
 
 async def test_who_leaves_while_waiting_costs_the_engine_nothing() -> None:
     gate = Gate()
-    batcher = Batcher(gate.run, Device("test"), places=8, max_batch=8)
-    places = batcher.reserve(3)
+    batcher = batcher_of(gate.run, places=8, max_batch=8)
+    places = reserve(batcher, 3)
     running = begin(places[0], 0)
     await gate.until_entered()
     leaving, staying = begin(places[1], 1), begin(places[2], 2)
-    while len(batcher.waiting) < 2:
+    while batcher.waits() < 2:
         await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.wait((leaving,))
-    assert batcher.taken == 2
+    assert batcher.admission.taken == 2
     gate.let_through(2)
     assert (await running, await staying) == (0, 2)
     assert gate.batches == [[0], [2]]
@@ -108,16 +130,16 @@ async def test_who_leaves_while_waiting_costs_the_engine_nothing() -> None:
 
 async def test_who_leaves_while_in_the_engine_keeps_the_place_until_the_batch_ends() -> None:
     gate = Gate()
-    batcher = Batcher(gate.run, Device("test"), places=1, max_batch=1)
-    task = begin(batcher.reserve(1)[0], 7)
+    batcher = batcher_of(gate.run, places=1, max_batch=1)
+    task = begin(reserve(batcher, 1)[0], 7)
     await gate.until_entered()
     task.cancel()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert (task.done(), batcher.taken) == (False, 1)
+    assert (task.done(), batcher.admission.taken) == (False, 1)
     gate.let_through()
     await asyncio.wait((task,))
-    assert (task.cancelled(), batcher.taken) == (True, 0)
+    assert (task.cancelled(), batcher.admission.taken) == (True, 0)
 
 
 def _raises(pixels: Pixels) -> Probabilities:
@@ -132,25 +154,25 @@ def _breaks(pixels: Pixels) -> Probabilities:
 async def test_a_failing_batch_fails_its_callers_and_the_next_one_works(run: Callable[[Pixels], Probabilities]) -> None:
     healthy = Gate(open=True)
     failing = True
-    batcher = Batcher(lambda pixels: (run if failing else healthy.run)(pixels), Device("test"), places=4, max_batch=4)
+    batcher = batcher_of(lambda pixels: (run if failing else healthy.run)(pixels), places=4, max_batch=4)
     with pytest.raises(ServingError) as failed:
-        await begin(batcher.reserve(1)[0], 1)
+        await begin(reserve(batcher, 1)[0], 1)
     assert failed.value.code is Code.ENGINE_FAILED
     assert "memory" not in failed.value.detail
     failing = False
-    assert await begin(batcher.reserve(1)[0], 2) == 2
-    assert batcher.taken == 0
+    assert await begin(reserve(batcher, 1)[0], 2) == 2
+    assert batcher.admission.taken == 0
 
 
 async def test_several_batchers_share_a_device_and_the_longest_waiting_goes_first() -> None:
     gate, device = Gate(), Device("test")
-    one, two = (Batcher(gate.run, device, places=8, max_batch=8) for _ in range(2))
-    tasks = [begin(one.reserve(1)[0], 0)]
+    one, two = (batcher_of(gate.run, 8, 8, device) for _ in range(2))
+    tasks = [begin(reserve(one, 1)[0], 0)]
     await gate.until_entered()
     for batcher, number in ((two, 10), (one, 1), (two, 11)):
-        tasks.append(begin(batcher.reserve(1)[0], number))
+        tasks.append(begin(reserve(batcher, 1)[0], number))
         await asyncio.sleep(0)
-    while len(one.waiting) + len(two.waiting) < 3:
+    while one.waits() + two.waits() < 3:
         await asyncio.sleep(0)
     gate.let_through(3)
     assert await asyncio.gather(*tasks) == [0, 10, 1, 11]
@@ -167,8 +189,8 @@ def test_whoever_leaves_everyone_else_gets_the_own_answer_and_every_place_comes_
 ) -> None:
     async def scenario() -> None:
         gate = Gate(open=True)
-        batcher = Batcher(gate.run, Device("test"), places=64, max_batch=max_batch)
-        tasks = [begin(place, number) for number, place in enumerate(batcher.reserve(64))]
+        batcher = batcher_of(gate.run, places=64, max_batch=max_batch)
+        tasks = [begin(place, number) for number, place in enumerate(reserve(batcher, 64))]
         for moment in range(7):
             for number, when in leaving:
                 if when == moment:
@@ -181,8 +203,8 @@ def test_whoever_leaves_everyone_else_gets_the_own_answer_and_every_place_comes_
             else:
                 assert task.result() == number
         await asyncio.sleep(0)
-        assert batcher.taken == 0
-        assert not batcher.waiting
+        assert batcher.admission.taken == 0
+        assert not batcher.waits()
         assert all(len(batch) <= max_batch for batch in gate.batches)
 
     asyncio.run(scenario())
@@ -190,8 +212,130 @@ def test_whoever_leaves_everyone_else_gets_the_own_answer_and_every_place_comes_
 
 async def test_a_batch_is_told_by_its_size() -> None:
     sizes: list[int] = []
-    batcher = Batcher(Gate(open=True).run, Device("test"), 4, 4, sizes.append)
-    row = await batcher.reserve(1)[0].submit(picture(3))
+    batcher = batcher_of(Gate(open=True).run, 4, 4, observe=lambda batch: sizes.append(len(batch.items)))
+    row = await reserve(batcher, 1)[0].submit(picture(3))
     assert (row.batch, sizes) == (1, [1])
     assert row.queue_s >= 0
     assert row.infer_s > 0
+
+
+def paced(run: Run, seconds: dict[int, float], observe: Callable[[Batch], None] = lambda batch: None) -> Batcher:
+    return Batcher(run, Device("test"), Pace(seconds), max(seconds), Admission(64, max_wait_s=99), observe)
+
+
+async def test_a_caller_with_many_images_shares_batches_with_one_who_has_one() -> None:
+    gate = Gate()
+    batcher = batcher_of(gate.run, places=64, max_batch=4)
+    tasks = [begin(reserve(batcher, 1)[0], 0)]
+    await gate.until_entered()
+    tasks += [begin(place, number) for number, place in enumerate(reserve(batcher, 3), start=1)]
+    tasks += [begin(reserve(batcher, 1)[0], 100)]
+    while batcher.waits() < 3:
+        await asyncio.sleep(0)
+    gate.let_through(9)
+    assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 100]
+    assert gate.batches[1] == [1, 100, 2, 3]
+
+
+async def test_a_full_batch_is_laid_out_while_the_one_before_it_runs_and_a_smaller_one_is_bound_late() -> None:
+    gate = Gate()
+    batcher = batcher_of(gate.run, places=64, max_batch=2)
+    tasks = [begin(reserve(batcher, 1)[0], 0)]
+    await gate.until_entered()
+    tasks += [begin(reserve(batcher, 1)[0], number) for number in (1, 2, 3)]
+    while batcher.waits() != 1:  # two are bound, though the engine is busy; the third waits for who may come
+        await asyncio.sleep(0)
+    tasks.append(begin(reserve(batcher, 1)[0], 4))
+    gate.let_through(9)
+    await asyncio.gather(*tasks)
+    assert gate.batches == [[0], [1, 2], [3, 4]]
+
+
+async def test_who_leaves_a_batch_that_is_bound_but_not_begun_costs_the_engine_nothing() -> None:
+    gate = Gate()
+    batcher = batcher_of(gate.run, places=64, max_batch=2)
+    first = begin(reserve(batcher, 1)[0], 0)
+    await gate.until_entered()
+    one, two, three, four = (begin(reserve(batcher, 1)[0], number) for number in (1, 2, 3, 4))
+    while batcher.waits() != 2:
+        await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.sleep(0)
+    gate.let_through(1)
+    await first
+    await gate.until_entered()
+    while batcher.waits():
+        await asyncio.sleep(0)
+    three.cancel()
+    four.cancel()
+    await asyncio.sleep(0)
+    gate.let_through(9)
+    assert await two == 2
+    await asyncio.wait((one, three, four))
+    assert gate.batches == [[0], [2]]
+    assert batcher.admission.taken == 0
+
+
+async def test_an_image_whose_time_has_run_out_costs_the_engine_nothing() -> None:
+    gate = Gate()
+    batcher = paced(gate.run, {1: 0.2, 2: 0.3, 3: 0.4})
+    first = begin(reserve(batcher, 1)[0], 0)
+    await gate.until_entered()
+    soon, later = (batcher.reserve(1, Caller(), time.monotonic() + 60)[0] for _ in range(2))
+    hopeless, patient = begin(soon, 1), begin(later, 2)
+    while batcher.waits() < 2:
+        await asyncio.sleep(0)
+    soon.deadline.at_s = time.monotonic() + 0.05
+    gate.let_through(9)
+    assert (await first, await patient) == (0, 2)
+    with pytest.raises(ServingError) as refused:
+        await hopeless
+    assert refused.value.code is Code.DEADLINE
+    assert gate.batches == [[0], [2]]
+
+
+async def test_a_batch_is_no_larger_than_its_most_urgent_image_has_time_for() -> None:
+    gate, reasons = Gate(), []
+    batcher = paced(gate.run, {1: 0.1, 2: 10, 4: 40}, lambda batch: reasons.append(batch.reason.value))
+    tasks = [begin(reserve(batcher, 1)[0], 0)]
+    await gate.until_entered()
+    places = [batcher.reserve(1, Caller(), time.monotonic() + 1000)[0] for _ in range(3)]
+    tasks += [begin(place, number) for number, place in enumerate(places, start=1)]
+    while batcher.waits() < 3:
+        await asyncio.sleep(0)
+    places[1].deadline.at_s = time.monotonic() + 5
+    gate.let_through(9)
+    assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+    assert gate.batches == [[0], [2], [1, 3]]
+    assert reasons == ["idle", "deadline", "engine_free"]
+
+
+async def test_a_failing_engine_makes_its_batcher_sick_until_it_answers_again() -> None:
+    healthy, failing = Gate(open=True), True
+    batcher = batcher_of(lambda pixels: (_raises if failing else healthy.run)(pixels), places=4, max_batch=4)
+    for _ in range(3):
+        assert not batcher.sick
+        with pytest.raises(ServingError):
+            await begin(reserve(batcher, 1)[0], 1)
+    assert batcher.sick
+    failing = False
+    await begin(reserve(batcher, 1)[0], 1)
+    assert not batcher.sick
+
+
+async def test_a_device_given_up_fails_all_that_it_has_and_takes_nothing_more() -> None:
+    gate, device = Gate(), Device("test")
+    batcher = batcher_of(gate.run, 8, 1, device)
+    tasks = [begin(reserve(batcher, 1)[0], number) for number in range(4)]
+    late = reserve(batcher, 1)[0]
+    await gate.until_entered()
+    while batcher.waits() < 2:  # one runs, one is bound behind it
+        await asyncio.sleep(0)
+    device.give_up(ServingError(Code.ENGINE_FAILED, "hangs"))
+    for task in (*tasks, begin(late, 9)):
+        with pytest.raises(ServingError):
+            await asyncio.wait_for(task, 9)
+    with pytest.raises(ServingError):
+        reserve(batcher, 1)
+    await asyncio.wait_for(batcher.admission.idle(), 9)
+    gate.let_through(9)  # the thread comes back after all: nobody minds

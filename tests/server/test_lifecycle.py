@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -194,6 +195,38 @@ async def test_a_second_signal_later_leaves_at_once(started: Process) -> None:
     started.popen.terminate()
     assert started.exit_code() == 128 + signal.SIGTERM
     assert any("second signal" in line for line in started.log)
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
+async def test_under_load_a_signal_loses_nothing_that_was_accepted(times: int, demo: Path) -> None:
+    """What the server says it admitted is what callers were told; others were refused in words, or never let in."""
+    for _ in range(times):
+        process = Process(f"--bundles={demo.parents[1]}")
+        process.until("app ready")
+        told: Counter[str] = Counter()
+        async with client(process) as http:
+            asking = [asyncio.create_task(ask_until_refused(http, seed, told)) for seed in range(32)]
+            while told["200"] < 64:
+                await asyncio.sleep(0.01)
+            process.popen.terminate()
+            await asyncio.gather(*asking)
+        assert process.exit_code() == 0
+        (line,) = (line for line in process.log if "app stopped" in line)
+        totals = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
+        assert totals == {"admitted": told["200"], "ok": told["200"]}
+        assert told.keys() <= {"200", "503", "never accepted"}
+
+
+async def ask_until_refused(http: httpx.AsyncClient, seed: int, told: "Counter[str]") -> None:
+    while True:
+        try:
+            answer = await http.post("/classify", content=jpeg(seed))
+        except httpx.TransportError:
+            told["never accepted"] += 1
+            return
+        told[str(answer.status_code)] += 1
+        if answer.status_code == 503:
+            return
 
 
 @pytest.mark.parametrize("option", ["--http-port", "--grpc-port"])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from server import rpc, settings
+from server import settings
 from server.errors import PER_IMAGE, Code
 from server.rest import problems
+from server.rpc import status as rpc
 from server.settings import Settings, SettingsError
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

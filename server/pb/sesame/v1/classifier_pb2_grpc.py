@@ -39,6 +39,11 @@ class ImageClassifierStub:
                 request_serializer=sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=sesame_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/sesame.v1.ImageClassifier/ClassifyStream',
+                request_serializer=sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=sesame_dot_v1_dot_classifier__pb2.StreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/sesame.v1.ImageClassifier/ListModels',
                 request_serializer=sesame_dot_v1_dot_classifier__pb2.ListModelsRequest.SerializeToString,
@@ -52,6 +57,15 @@ class ImageClassifierServicer:
     def Classify(self, request, context):
         """Classifies one photo. Photos of concurrent calls share a batch. The call's deadline and cancellation are heeded.
         On failure the trailing metadata holds `sesame-code`, the error's name in the README's table.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyStream(self, request_iterator, context):
+        """Classifies photos as they come; answers come when they are ready, in any order, told apart by `id`. A photo that
+        cannot be classified has its Error and ends nothing. A full server makes the stream wait: it reads on when it has
+        room, and has so many unanswered photos of a stream at most as a request may have images.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,6 +85,11 @@ def add_ImageClassifierServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
                     response_serializer=sesame_dot_v1_dot_classifier__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
+                    response_serializer=sesame_dot_v1_dot_classifier__pb2.StreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -105,6 +124,33 @@ class ImageClassifier:
             '/sesame.v1.ImageClassifier/Classify',
             sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
             sesame_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/sesame.v1.ImageClassifier/ClassifyStream',
+            sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
+            sesame_dot_v1_dot_classifier__pb2.StreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,121 @@
+"""Admission: who may have a place in a queue, by how many are taken and when the answer would be there."""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+from server.errors import Code, ServingError
+from server.waiting import Caller, Priority
+
+_DOUBT = 0.5
+"""A prediction may be twice too long: where nobody else has work here, only what takes half as long is refused.
+
+Otherwise a prediction that is wrong could refuse the very work that would correct it.
+"""
+
+_MARGIN = 1.2
+"""Predictions are means. Under four times the load that could be served, 99 of 100 admitted were answered within 1.11
+of the prediction, on a machine whose speed drifts by a quarter; `max_wait_s` shall hold for them too."""
+
+
+class Admission:
+    """At most `places` images between admission and answer, none that would be answered later than `max_wait_s`.
+
+    Bulk callers together have at most half of the places, so that interactive ones find some free.
+    """
+
+    def __init__(self, places: int, max_wait_s: float) -> None:
+        self.taken = 0
+        self._places = places
+        self._max_wait_s = max_wait_s
+        self._callers: Counter[Caller] = Counter()
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def take(self, images: int, caller: Caller, deadline_s: float, answered_in_s: Callable[[int], float]) -> None:
+        """Take so many places, or none; `answered_in_s`: how long until so many new images of this caller are answered.
+
+        Raises ServingError: QUEUE_FULL where too few places are free, or the first image would be answered later than
+        `max_wait_s`; DEADLINE where the last would be answered too late.
+        """
+        self._refuse_if_full(images, caller.priority, answered_in_s)
+        if self.taken:
+            self._refuse_if_long(answered_in_s(1))
+        needed_s = answered_in_s(images) * (1 if self.taken else _DOUBT)
+        if time.monotonic() + needed_s > deadline_s:
+            raise too_late()
+        self.taken += images
+        self._callers[caller] += images
+        self._empty.clear()
+
+    def give_back(self, caller: Caller) -> None:
+        """Give one place back."""
+        self.taken -= 1
+        self._callers[caller] -= 1
+        if not self._callers[caller]:
+            del self._callers[caller]
+        if not self.taken:
+            self._empty.set()
+        self._wake(1)
+
+    def ahead(self, images: int, caller: Caller) -> int:
+        """Images that go before the last of so many new ones of a caller, as callers take turns."""
+        turns = images + self._callers[caller]
+        before = self._callers[caller]
+        for other, count in self._callers.items():
+            if other is caller or (caller.priority is Priority.INTERACTIVE and other.priority is Priority.BULK):
+                continue
+            before += min(count, turns) if other.priority is caller.priority else count
+        return before
+
+    async def room(self) -> None:
+        """Returns when a place was given back, or the queue closes: the time to try again."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room.append(turn)
+        await turn
+
+    async def idle(self) -> None:
+        """Returns when every place was given back."""
+        await self._empty.wait()
+
+    async def close(self) -> None:
+        """Returns when every place was given back. To be called once nobody is sent here any more."""
+        self._wake(len(self._room))
+        await self.idle()
+
+    def _wake(self, places: int) -> None:
+        while places and self._room:
+            turn = self._room.popleft()
+            if not turn.done():  # else its caller has left
+                turn.set_result(None)
+                places -= 1
+
+    def _refuse_if_full(self, images: int, priority: Priority, answered_in_s: Callable[[int], float]) -> None:
+        taken, places = self.taken, self._places
+        if priority is Priority.BULK and (bulk := self._bulk()) and bulk + images > places // 2:
+            taken, places = bulk, places // 2
+        missing = taken + images - places
+        if missing > 0:
+            raise ServingError(
+                Code.QUEUE_FULL,
+                f"{taken} of {places} places are taken: try again in a moment, or send fewer images.",
+                retry_after_s=answered_in_s(missing),
+            )
+
+    def _bulk(self) -> int:
+        return sum(count for caller, count in self._callers.items() if caller.priority is Priority.BULK)
+
+    def _refuse_if_long(self, answered_in_s: float) -> None:
+        if answered_in_s * _MARGIN > self._max_wait_s:
+            raise ServingError(
+                Code.QUEUE_FULL,
+                f"It would be answered after about {answered_in_s:.1f} s, and nobody is let wait longer than "
+                f"{self._max_wait_s:.1f} s: try again in a moment.",
+                retry_after_s=answered_in_s - self._max_wait_s / _MARGIN,
+            )
+
+
+def too_late() -> ServingError:
+    return ServingError(Code.DEADLINE, "The answer would come after the deadline: allow more time.")

@@ -1,0 +1,83 @@
+"""Flights: equal images that are asked for at the same time are computed once."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from bundle.predictions import Probabilities
+from server.batch import Deadline, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What equal images share: the engine's row, and the seconds of decoding."""
+
+    row: Row
+    decode_s: float
+
+
+class _Flight:
+    """One computation and how many wait for it; `deadline` is that of the most patient of them."""
+
+    def __init__(self, task: "asyncio.Task[Computed]", deadline: Deadline) -> None:
+        self.task = task
+        self.deadline = deadline
+        self.waiters = 0
+
+
+class Flights:
+    """Computations under way by the images' digest, and the results of the `remembered` last used ones."""
+
+    def __init__(self, remembered: int = 0) -> None:
+        self._flights: dict[bytes, _Flight] = {}
+        self._results: OrderedDict[bytes, Probabilities] = OrderedDict()
+        self._remembered = remembered
+
+    def recall(self, digest: bytes) -> Computed | None:
+        """What is remembered of an image; it took no time, and was part of no batch."""
+        probabilities = self._results.get(digest)
+        if probabilities is None:
+            return None
+        self._results.move_to_end(digest)
+        return Computed(Row(probabilities, queue_s=0, infer_s=0, batch=0), decode_s=0)
+
+    async def join(
+        self, digest: bytes, deadline: Deadline, compute: Callable[[], Coroutine[Any, Any, Computed]]
+    ) -> Computed:
+        """The result of `compute`, begun now or by somebody before; what it raises is raised to all.
+
+        Who leaves leaves alone. When the last one leaves the computation is cancelled, and that one returns only when
+        it has ended, so that whoever counts the work in hand counts truly.
+        """
+        flight = self._flights.get(digest) or self._begin(digest, deadline, compute)
+        flight.deadline.extend(deadline.at_s)
+        flight.waiters += 1
+        try:
+            await asyncio.wait((flight.task,))
+        except asyncio.CancelledError:
+            if flight.waiters == 1:
+                self._end(digest, flight)  # who comes from now on begins anew
+                flight.task.cancel()
+                await asyncio.wait((flight.task,))
+            raise
+        finally:
+            flight.waiters -= 1
+        return flight.task.result()
+
+    def _begin(
+        self, digest: bytes, deadline: Deadline, compute: Callable[[], Coroutine[Any, Any, Computed]]
+    ) -> _Flight:
+        flight = self._flights[digest] = _Flight(asyncio.create_task(compute()), deadline)
+        flight.task.add_done_callback(lambda task: self._end(digest, flight))
+        return flight
+
+    def _end(self, digest: bytes, flight: _Flight) -> None:
+        if self._flights.get(digest) is flight:
+            del self._flights[digest]
+        task = flight.task
+        if self._remembered and task.done() and not task.cancelled() and task.exception() is None:
+            self._results[digest] = task.result().row.probabilities.copy()  # not its whole batch
+            if len(self._results) > self._remembered:
+                self._results.popitem(last=False)

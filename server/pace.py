@@ -1,0 +1,45 @@
+"""Pace: how long work takes by the number of images in it: measured once, kept current by what is seen since."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+_WEIGHT = 0.2  # of the newest batch in the mean
+_HALF_LIFE_S = 10.0
+
+
+class Pace:
+    """Seconds by number of images, from measurements of some sizes; those between are interpolated.
+
+    What has been seen since goes into one number, `slowness`: an exponentially weighted mean of seen over measured. It
+    fades back to 1 while nothing is seen. Otherwise one stall could make every prediction so long that admission
+    refuses the very work that would correct it.
+    """
+
+    def __init__(self, measured_s: Mapping[int, float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._sizes = sorted(measured_s)
+        self._measured_s = [measured_s[size] for size in self._sizes]
+        self._clock = clock
+        self._slowness = 1.0
+        self._seen_at_s = clock()
+
+    @property
+    def slowness(self) -> float:
+        """How many times longer work takes now than when it was measured."""
+        age_s = self._clock() - self._seen_at_s
+        return 1 + (self._slowness - 1) * float(0.5 ** (age_s / _HALF_LIFE_S))
+
+    def seconds(self, images: int) -> float:
+        """What so many images take, one after another in pieces of the largest measured size. 0 for none."""
+        whole, rest = divmod(max(0, images), self._sizes[-1])
+        return self.slowness * (whole * self._measured_s[-1] + self._of_one_piece(rest))
+
+    def saw(self, images: int, seconds: float) -> None:
+        """Learn from one piece of work of at most the largest measured size."""
+        seen = seconds / max(1e-9, self._of_one_piece(images))
+        self._slowness = (1 - _WEIGHT) * self.slowness + _WEIGHT * seen
+        self._seen_at_s = self._clock()
+
+    def _of_one_piece(self, images: int) -> float:
+        return float(np.interp(images, self._sizes, self._measured_s)) if images else 0.0

@@ -1,0 +1,55 @@
+"""Messages: the service's outcomes and the repository's models as protobuf."""
+
+from server.errors import ServingError
+from server.pb.sesame.v1 import classifier_pb2 as pb
+from server.repository import Entry, Repository
+from server.service import Answer, Classified
+
+
+def response(request_id: str, classified: Classified) -> pb.ClassifyResponse:
+    """The answer to a request of one photo; raises that photo's ServingError."""
+    (answer,) = classified.outcomes
+    if isinstance(answer, ServingError):
+        raise answer
+    return pb.ClassifyResponse(
+        id=request_id,
+        model=classified.model,
+        version=classified.version,
+        predictions=[
+            pb.Prediction(index=best.index, id=best.id, label=best.label, probability=best.probability)
+            for best in answer.predictions
+        ],
+        group=_group(answer),
+        timing=pb.Timing(
+            decode_ms=answer.decode_ms,
+            queue_ms=answer.queue_ms,
+            infer_ms=answer.infer_ms,
+            total_ms=answer.total_ms,
+            batch=answer.batch,
+        ),
+    )
+
+
+def _group(answer: Answer) -> pb.Group | None:
+    vote = answer.vote
+    return pb.Group(name=vote.group, votes=vote.votes, of=vote.voters) if vote else None
+
+
+def models(repository: Repository) -> pb.ListModelsResponse:
+    return pb.ListModelsResponse(
+        models=[_model(entry) for entry in repository.entries()],
+        aliases=[
+            pb.Alias(name=name, model=target.model, version=target.version)
+            for name, target in repository.aliases.all().items()
+        ],
+    )
+
+
+def _model(entry: Entry) -> pb.Model:
+    model = pb.Model(name=entry.name, version=entry.version, state=entry.state.value, reason=entry.reason)
+    if entry.ready:
+        manifest, engine = entry.ready.loaded.bundle.manifest, entry.ready.loaded.engine
+        model.classes, model.label_set = manifest.labels.classes, manifest.labels.set
+        model.height, model.width = manifest.preprocessing.height, manifest.preprocessing.width
+        model.engine, model.precision = engine.name, engine.precision
+    return model

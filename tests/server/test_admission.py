@@ -1,0 +1,111 @@
+"""Who is admitted, who is refused at once, and whether what the refused are told is true."""
+
+import asyncio
+import time
+
+import pytest
+
+from server.admission import Admission
+from server.errors import Code, ServingError
+from server.waiting import Caller, Priority
+
+pytestmark = pytest.mark.anyio
+LATE_S = 1e9
+
+
+def at_pace(admission: Admission, seconds_each: float, caller: Caller):
+    """An engine that takes so long for each image, one after another."""
+    return lambda images: (admission.ahead(images, caller) + images) * seconds_each
+
+
+def take(
+    admission: Admission,
+    images: int,
+    caller: Caller | None = None,
+    seconds_each: float = 0.0,
+    deadline_s: float = LATE_S,
+) -> Caller:
+    caller = caller or Caller()
+    admission.take(images, caller, deadline_s, at_pace(admission, seconds_each, caller))
+    return caller
+
+
+def refusal(admission: Admission, images: int, **options) -> ServingError:
+    with pytest.raises(ServingError) as refused:
+        take(admission, images, **options)
+    return refused.value
+
+
+async def test_places_are_counted_in_images_all_or_none() -> None:
+    admission = Admission(places=4, max_wait_s=9)
+    take(admission, 3)
+    assert refusal(admission, 2).code is Code.QUEUE_FULL
+    assert admission.taken == 3
+    take(admission, 1)
+
+
+async def test_who_would_wait_too_long_is_told_when_to_come_back_and_that_is_true() -> None:
+    admission = Admission(places=1000, max_wait_s=1.2)
+    callers = [take(admission, 1, seconds_each=0.1) for _ in range(10)]
+    refused = refusal(admission, 1, seconds_each=0.1)
+    assert (refused.code, refused.retry_after_s) == (Code.QUEUE_FULL, pytest.approx(0.1))
+    for caller in callers[: round(refused.retry_after_s / 0.1)]:  # so many are answered in that time
+        admission.give_back(caller)
+    take(admission, 1, seconds_each=0.1)
+
+
+async def test_full_places_tell_how_long_until_enough_are_free() -> None:
+    admission = Admission(places=4, max_wait_s=9)
+    take(admission, 4, seconds_each=0.1)
+    assert refusal(admission, 2, seconds_each=0.1).retry_after_s == pytest.approx(0.4)
+
+
+async def test_a_deadline_that_cannot_be_met_is_refused_before_any_work() -> None:
+    admission = Admission(places=1000, max_wait_s=99)
+    take(admission, 10, seconds_each=0.1)
+    soon = {"seconds_each": 0.1, "deadline_s": time.monotonic() + 0.15}
+    assert refusal(admission, 1, **soon).code is Code.DEADLINE
+    take(admission, 1, seconds_each=0.1, deadline_s=time.monotonic() + 0.5)
+
+
+async def test_an_idle_queue_takes_whatever_is_not_hopeless() -> None:
+    admission = Admission(places=9, max_wait_s=0.1)
+    now_s = time.monotonic()
+    assert refusal(admission, 1, seconds_each=10, deadline_s=now_s + 4).code is Code.DEADLINE
+    take(admission, 1, seconds_each=10, deadline_s=now_s + 6)  # a prediction may be twice too long
+
+
+async def test_a_small_request_is_not_refused_for_a_large_one_before_it() -> None:
+    admission = Admission(places=1000, max_wait_s=1)
+    take(admission, 500, seconds_each=0.1)
+    assert admission.ahead(1, Caller()) == 1
+    take(admission, 1, seconds_each=0.1)
+    assert refusal(admission, 1, seconds_each=0.5).code is Code.QUEUE_FULL
+
+
+async def test_bulk_is_not_ahead_of_interactive_and_has_half_of_the_places() -> None:
+    admission = Admission(places=10, max_wait_s=99)
+    take(admission, 4, Caller(Priority.BULK))
+    assert admission.ahead(1, Caller()) == 0
+    assert refusal(admission, 2, caller=Caller(Priority.BULK)).code is Code.QUEUE_FULL
+    interactive = take(admission, 5)
+    assert admission.ahead(1, Caller(Priority.BULK)) == 1 + 5
+    admission.give_back(interactive)
+
+
+async def test_a_single_bulk_request_may_be_larger_than_half() -> None:
+    take(Admission(places=10, max_wait_s=99), 8, Caller(Priority.BULK))
+
+
+async def test_whoever_waits_for_room_is_woken_one_for_each_place() -> None:
+    admission = Admission(places=2, max_wait_s=9)
+    caller = take(admission, 2)
+    first, left, second = (asyncio.create_task(admission.room()) for _ in range(3))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.wait((left,))
+    admission.give_back(caller)
+    await asyncio.wait((first,))
+    assert not second.done()
+    admission.give_back(caller)
+    await asyncio.wait_for(asyncio.gather(second, admission.close()), 9)
