@@ -1,8 +1,10 @@
 """Arrivals: an open-loop load. Requests start when their time has come, whether or not earlier ones were answered."""
 
 import asyncio
+import json
 import random
 import resource
+import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,12 +17,14 @@ _CONNECT_S = 30.0
 class Arrival:
     """One request: its answer's status (0: the connection broke), and the seconds from its start to its answer.
 
-    Its start is when the generator woke up for it, up to a millisecond late, and never because of the server.
+    Its start is when the generator woke up for it, up to a millisecond late, and never because of the server. `work_s`:
+    the seconds that decoding it and its batch took, as the answer tells; 0 where it was refused.
     """
 
     start_s: float
     status: int
     latency_s: float
+    work_s: float
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Offered:
         """Of the requests answered so; NaN where there were none."""
         found = sorted(arrival.latency_s * 1e3 for arrival in self.arrivals if arrival.status == status)
         return found[min(len(found) - 1, int(len(found) * quantile))] if found else float("nan")
+
+    def overhead_ms(self) -> float:
+        """Median over the answered requests of all that was neither decoding nor the engine."""
+        return 1e3 * statistics.median(row.latency_s - row.work_s for row in self.arrivals if row.status == 200)
 
     def goodput_per_s(self) -> float:
         """Answers a second in the middle of the load, from a quarter of its time to its end."""
@@ -75,10 +83,12 @@ async def _all(port: int, photos: Sequence[bytes], due_s: Sequence[float]) -> li
 async def _one(pool: "_Connections", photo: bytes, began_s: float) -> Arrival:
     start_s = time.monotonic()
     try:
-        status = await pool.post(photo)
+        status, body = await pool.post(photo)
     except (OSError, EOFError):
-        status = 0
-    return Arrival(start_s - began_s, status, time.monotonic() - start_s)
+        status, body = 0, b""
+    latency_s = time.monotonic() - start_s
+    timing = json.loads(body)["timing_ms"] if status == 200 else {"decode": 0, "infer": 0}
+    return Arrival(start_s - began_s, status, latency_s, (timing["decode"] + timing["infer"]) / 1e3)
 
 
 class _Connections:
@@ -88,8 +98,8 @@ class _Connections:
         self._port = port
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def post(self, photo: bytes) -> int:
-        """The status of the answer, which is read to its end."""
+    async def post(self, photo: bytes) -> tuple[int, bytes]:
+        """The answer's status and body."""
         if self._idle:
             reader, writer = self._idle.pop()
         else:
@@ -103,9 +113,9 @@ class _Connections:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
-        await reader.readexactly(length)
+        body = await reader.readexactly(length)
         self._idle.append((reader, writer))
-        return int(lines[0].split()[1])
+        return int(lines[0].split()[1]), body
 
     def close(self) -> None:
         for _, writer in self._idle:

@@ -26,8 +26,8 @@ _LITTLE, _NEARLY, _FOURFOLD = 0.05, 0.9, 4.0
 class Round:
     """Milliseconds, images a second, or as the name says. `even`: arrivals at equal intervals; else Poisson's.
 
-    `little_parts_ms`: decoding one photo and the engine on it, as the server timed them under that very load: where a
-    machine does nothing between, its caches are cold, which costs as much again as the work.
+    `little_overhead_ms`: of each request, all but its own decoding and batch. These take longer than under load: where
+    a machine does nothing between, its caches are cold.
     """
 
     capacity_per_s: float
@@ -35,7 +35,7 @@ class Round:
     full_batch_ms: float
     idle_cpu_share: float
     little_p50_ms: float
-    little_parts_ms: float
+    little_overhead_ms: float
     nearly_even_p99_ms: float
     nearly_p50_ms: float
     nearly_p99_ms: float
@@ -48,10 +48,6 @@ class Round:
     memory_before_mib: float
     memory_after_mib: float
     generator_cpu_share: float
-
-    @property
-    def little_overhead_ms(self) -> float:
-        return self.little_p50_ms - self.little_parts_ms
 
     @property
     def even_p99_batches(self) -> float:
@@ -123,7 +119,7 @@ def _round(bundle: Path, photos: Sequence[Path], seconds: int, seed: int) -> Rou
             server.await_idle()
             return offered
 
-        little, little_parts_s = _with_parts(server, lambda: offer(_LITTLE))
+        little = offer(_LITTLE)
         even, nearly = offer(_NEARLY, even=True), offer(_NEARLY)
         memory = server.memory_bytes()
         fourfold = offer(_FOURFOLD)
@@ -133,7 +129,7 @@ def _round(bundle: Path, photos: Sequence[Path], seconds: int, seed: int) -> Rou
             full_batch_ms=full_s * 1e3,
             idle_cpu_share=idle_share,
             little_p50_ms=little.latency_ms(0.5),
-            little_parts_ms=little_parts_s * 1e3,
+            little_overhead_ms=little.overhead_ms(),
             nearly_even_p99_ms=even.latency_ms(0.99),
             nearly_p50_ms=nearly.latency_ms(0.5),
             nearly_p99_ms=nearly.latency_ms(0.99),
@@ -147,14 +143,6 @@ def _round(bundle: Path, photos: Sequence[Path], seconds: int, seed: int) -> Rou
             memory_after_mib=server.memory_bytes() / (1 << 20),
             generator_cpu_share=fourfold.cpu_s / fourfold.seconds,
         )
-
-
-def _with_parts(server: Server, offer: Callable[[], Offered]) -> tuple[Offered, float]:
-    """A load, and the mean seconds that decoding an image and its batch of one took in it."""
-    before = server.stage_seconds()
-    offered = offer()
-    after = server.stage_seconds()
-    return offered, sum((after[stage] - before[stage]) / len(offered.arrivals) for stage in ("decode", "infer"))
 
 
 def _idle_share(server: Server, seconds: float) -> float:

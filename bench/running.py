@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _LISTENING = re.compile(r"listening http=(http://\S+)")
 _PLACES = re.compile(r"^sesame_places_taken\{.*\} (\S+)$", re.MULTILINE)
-_STAGES = re.compile(r'^sesame_stage_seconds_sum\{.*stage="(\w+)".*\} (\S+)$', re.MULTILINE)
 _START_S, _IDLE_S, _STOP_S = 120.0, 60.0, 40.0
 _LOOK_S = 0.05
 
@@ -56,10 +55,6 @@ class Server:
     def batch(self) -> int:
         """The images that its only engine takes at once."""
         return int(self._get("/models").json()["models"][0]["engine"]["batch"])
-
-    def stage_seconds(self) -> dict[str, float]:
-        """All seconds of each stage so far."""
-        return {stage: float(seconds) for stage, seconds in _STAGES.findall(self._get("/metrics").text)}
 
     @property
     def port(self) -> int:
