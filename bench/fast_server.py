@@ -25,4 +25,4 @@ class FastEngine:
 
 
 if __name__ == "__main__":
-    main(lambda settings: App(settings, lambda bundle, threads: Choice(FastEngine(bundle), "it takes no time")))
+    main(lambda settings: App(settings, lambda bundle: Choice(FastEngine(bundle), "it takes no time")))

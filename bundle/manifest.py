@@ -99,7 +99,9 @@ class Graph:
 class ParityRow:
     """How near a graph in an engine came to the torch network, on `images` images of the kind that `inputs` says.
 
-    `max_dp` and `max_dlogp` are the largest differences of probability and of its logarithm over the top ten.
+    `precision` is what the engine computed in. `max_dp` and `max_dlogp` are the largest differences of probability and
+    of its logarithm over the top ten; `sure_agreement` is that of the best class among the `sure_images`, of which the
+    torch network is sure (see `bundle.parity`). Where classes were known: accuracies, and the loss' 95 % interval.
     """
 
     file: str
@@ -111,6 +113,13 @@ class ParityRow:
     max_dlogp: float
     top1_agreement: float
     top5_agreement: float
+    sure_images: int | None = None
+    sure_agreement: float | None = None
+    labelled: int | None = None
+    accuracy_fp32: float | None = None
+    accuracy: float | None = None
+    loss_low: float | None = None
+    loss_high: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """CARD.md: what a person wants to know of a bundle before using it."""
 
-from bundle.manifest import Architecture, Manifest
+from bundle.manifest import Architecture, Manifest, ParityRow
 
 _INPUTS = {"generated": "generated images (noise, gradients, edges)", "photos": "photos"}
 _UNTOLD = "What it was trained on, and how well it does, was not told at its export (`--notes FILE`)."
@@ -24,8 +24,17 @@ def card(manifest: Manifest, notes: str | None) -> str:
         f"{_INPUTS[parity.inputs]}: max Δp {parity.max_dp:.1e}, max Δ log p {parity.max_dlogp:.1e} over the top ten, "
         f"top-1 equal {parity.top1_agreement:.1%}, top-5 equal {parity.top5_agreement:.1%}",
     }
+    facts |= {f"{row.precision} in {row.engine}": _cost(row) for row in manifest.parity[1:]}
     table = "\n".join(f"| {what} | {fact} |" for what, fact in facts.items())
     return f"# {manifest.name}\n\n{notes.strip() if notes else _UNTOLD}\n\n## Facts\n\n| | |\n|---|---|\n{table}\n"
+
+
+def _cost(row: ParityRow) -> str:
+    """What a lower precision costs."""
+    told = f"best class kept for {row.sure_agreement:.1%} of {row.sure_images} photos that the torch network is sure of"
+    if row.accuracy is None or row.accuracy_fp32 is None:
+        return told
+    return f"{told}; top-1 {row.accuracy:.1%} instead of {row.accuracy_fp32:.1%} on {row.labelled} photos"
 
 
 def _traits(network: Architecture) -> list[str]:

@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bundle import labelsets
-from export import inspection, verify
+from export import inspection, precisions, verify
 from export.convert import STEPS, convert
 from export.errors import ExportError
 from export.probe import MOST, probe
@@ -31,8 +32,12 @@ def _convert(told: argparse.Namespace) -> int:
     if told.pretrained is not None:
         path, url = hub.fetch(told.pretrained)
         wishes = dataclasses.replace(wishes, arch=told.pretrained)
-    print(convert(path, wishes, Progress(STEPS), url))
-    return 0
+    steps = STEPS if wishes.precisions == ("fp32",) else None
+    done = convert(path, wishes, Progress(steps), url)
+    for refused in done.refused:
+        print(f"{refused.precision} was not written. {refused.report}", file=sys.stderr)
+    print(done.path)
+    return 1 if done.refused else 0
 
 
 def _probe(told: argparse.Namespace) -> int:
@@ -94,6 +99,15 @@ def _bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the bundle's name (default: the architecture's)")
     parser.add_argument("--bundles", type=_path, help="the folder to write it under (default: bundles)")
     parser.add_argument("--photos", type=_path, help="compare on the photos of this folder, not on generated images")
+    parser.add_argument(
+        "--precision",
+        dest="precisions",
+        type=_precisions,
+        metavar="LIST",
+        help=f"of {', '.join(precisions.KNOWN)}, e.g. fp32,int8; each is judged on photos (default: fp32)",
+    )
+    parser.add_argument("--calibrate", type=_path, help="a folder of photos like those that will come, for int8")
+    parser.add_argument("--judge", type=_path, help="other photos to judge on; every second of --calibrate otherwise")
     parser.add_argument("--notes", type=_path, help="Markdown for the card: training data, accuracy, licence")
 
 
@@ -131,6 +145,13 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it is empty: give a path")
     return Path(text)
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    wished = tuple(dict.fromkeys(["fp32", *text.split(",")]))
+    if unknown := set(wished) - set(precisions.KNOWN):
+        raise argparse.ArgumentTypeError(f"{min(unknown)!r} is none of {', '.join(precisions.KNOWN)}")
+    return wished
 
 
 def _pixels(text: str) -> int:

@@ -25,9 +25,12 @@ from bundle.manifest import (
 )
 from bundle.predictions import Probabilities
 from bundle.probe import Probe
-from export import graph, proof, samples
+from export import graph, judge, proof, samples
 from export.card import card
+from export.errors import ExportError
 from export.graph import ServedNetwork
+from export.judge import Photos
+from export.precisions import Further, Refused, further
 from export.progress import Progress
 from export.wishes import Wishes, preprocessing
 from models import complexity
@@ -54,8 +57,16 @@ class _Wished:
         return preprocessing(self.fit)
 
 
-def convert(path: Path, wishes: Wishes, progress: Progress, url: str | None = None) -> Path:
-    """Write a bundle for the checkpoint and return its folder. `url` is where the file was fetched from.
+@dataclass(frozen=True)
+class Converted:
+    """The bundle's folder, and the precisions that cost too much to be in it."""
+
+    path: Path
+    refused: tuple[Refused, ...]
+
+
+def convert(path: Path, wishes: Wishes, progress: Progress, url: str | None = None) -> Converted:
+    """Write a bundle for the checkpoint. `url` is where the file was fetched from.
 
     Raises CheckpointError, BundleError or ExportError, each a sentence with its cure; then nothing was written.
     """
@@ -65,17 +76,38 @@ def convert(path: Path, wishes: Wishes, progress: Progress, url: str | None = No
     wished = _wished(path, wishes, url)
     fit, trained = wished.preprocessing, wished.trained
     progress.step("preparing images to compare on")
-    pixels = samples.photos(wishes.photos, fit) if wishes.photos else samples.generated(fit.height, fit.width)
+    photos = _photos(wishes, wished)
+    pixels = _compared(wishes, photos, fit)
     progress.step(f"exporting {trained.design.name} from {trained.source.taken} ({trained.format} names)")
     model = graph.to_onnx(wished.served, fit.height, fit.width)
     progress.step(f"running the torch network on {len(pixels)} images")
     reference = proof.torch_probabilities(wished.served, pixels, progress.advance)
     proof.demand_telling(reference)
     progress.step("comparing the graph with it")
-    parity = _proven(model, pixels, reference, "photos" if wishes.photos else "generated", progress)
+    compared = reference[: samples.MOST_COMPARED]
+    parity = _proven(model, pixels[: samples.MOST_COMPARED], compared, wishes.compared_on, progress)
+    outcomes = list(further(wishes.precisions, model, photos, reference, progress)) if photos else []
     progress.step(f"writing the bundle: max |Δp| {parity.max_dp:.1e}, max |Δ log p| {parity.max_dlogp:.1e}")
     probe = Probe(pixels[: samples.PROBE_IMAGES], reference[: samples.PROBE_IMAGES])
-    return _written(wished, model, probe, parity, wishes, notes)
+    more = [outcome for outcome in outcomes if isinstance(outcome, Further)]
+    written = _written(wished, model, probe, (parity,), more, wishes, notes)
+    return Converted(written, tuple(outcome for outcome in outcomes if isinstance(outcome, Refused)))
+
+
+def _photos(wishes: Wishes, wished: _Wished) -> Photos | None:
+    """What lower precisions are calibrated and judged on; None where only fp32 is wished."""
+    if wishes.precisions == ("fp32",):
+        return None
+    if wishes.calibrate is None:
+        raise ExportError("Precisions besides fp32 need photos: give a folder with --calibrate DIR.")
+    return judge.photos(wishes.calibrate, wishes.judge, wished.labels, wished.preprocessing)
+
+
+def _compared(wishes: Wishes, photos: Photos | None, fit: Preprocessing) -> Pixels:
+    """The images that the graph is compared on; their first ones become the bundle's probe."""
+    if photos:
+        return photos.judged
+    return samples.photos(wishes.photos, fit) if wishes.photos else samples.generated(fit.height, fit.width)
 
 
 def architecture(trained: Trained, network: ServedNetwork, size: int) -> Architecture:
@@ -108,9 +140,19 @@ def _proven(
     )
 
 
-def _written(wished: _Wished, model: bytes, probe: Probe, parity: ParityRow, wishes: Wishes, notes: str | None) -> Path:
+def _written(
+    wished: _Wished,
+    model: bytes,
+    probe: Probe,
+    parity: tuple[ParityRow, ...],
+    more: Sequence[Further],
+    wishes: Wishes,
+    notes: str | None,
+) -> Path:
     table, probe_file = labels.to_tsv(wished.labels), probe.to_bytes()
     source, layout = wished.trained.source, wished.trained.format
+    graphs = {"model.onnx": (model, "fp32", graph.OPSET)}
+    graphs |= {extra.file: (extra.model, extra.precision, extra.opset) for extra in more if extra.model}
     manifest = Manifest(
         schema=SCHEMA,
         name=wishes.name or wished.trained.design.name,
@@ -120,11 +162,15 @@ def _written(wished: _Wished, model: bytes, probe: Probe, parity: ParityRow, wis
         source=Source(source.file, source.sha256, layout, source.taken, wished.url),
         preprocessing=wished.preprocessing,
         labels=LabelsRow(wished.label_set, len(wished.labels), labels.sha256(table)),
-        graphs=(Graph("model.onnx", hashlib.sha256(model).hexdigest(), len(model), "fp32", graph.OPSET),),
-        parity=(parity,),
+        graphs=tuple(
+            Graph(file, hashlib.sha256(content).hexdigest(), len(content), precision, opset)
+            for file, (content, precision, opset) in graphs.items()
+        ),
+        parity=(*parity, *(row for extra in more for row in extra.rows)),
         probe_sha256=hashlib.sha256(probe_file).hexdigest(),
         tools={tool: version(tool) for tool in ("sesame", "torch", "onnx", "onnxscript", "onnxruntime")},
     )
     text = card(manifest, notes)
-    contents = {"model.onnx": model, "labels.tsv": table.encode(), "probe.npz": probe_file, "CARD.md": text.encode()}
+    contents = {"labels.tsv": table.encode(), "probe.npz": probe_file, "CARD.md": text.encode()}
+    contents |= {file: content for file, (content, _, _) in graphs.items()}
     return files.write(wishes.bundles, manifest, contents)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bundle.images import Pixels
 from bundle.labels import Label
@@ -38,6 +39,14 @@ def find(folder: Path, labels: Sequence[Label], most: int) -> list[LabelledPhoto
         )
     step = max(len(found) / most, 1)
     return [found[int(index * step)] for index in range(min(len(found), most))]
+
+
+def classes(paths: Sequence[Path], folder: Path, labels: Sequence[Label]) -> NDArray[np.int64] | None:
+    """The class of each photo under a folder; None where not all are told."""
+    known = _known(labels)
+    place = {label.id: index for index, label in enumerate(labels)}
+    told = [_told(path, folder, known) for path in paths]
+    return None if None in told else np.array([place[id] for id in told if id is not None])
 
 
 def pixels(photos: Sequence[LabelledPhoto], preprocessing: Preprocessing) -> Pixels:

@@ -36,6 +36,25 @@ def onnx_probabilities(model: bytes, pixels: Pixels, advance: Advance) -> Probab
     return _in_batches(lambda batch: np.asarray(session.run([OUTPUT], {INPUT: batch})[0]), pixels, advance)
 
 
+def openvino_runs(precision: str) -> bool:
+    """Whether OpenVINO is installed and does this precision on this CPU."""
+    try:
+        import openvino
+    except ImportError:
+        return False
+    return precision != "bf16" or "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def openvino_probabilities(model: bytes, pixels: Pixels, precision: str) -> Probabilities:
+    """(n, classes) from OpenVINO on the CPU, float work in float32 or, for "bf16", in bfloat16."""
+    import openvino
+
+    core = openvino.Core()
+    config = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    request = core.compile_model(core.read_model(model), "CPU", config).create_infer_request()
+    return _in_batches(lambda batch: np.array(request.infer({0: batch})[0]), pixels, lambda done, total: None)
+
+
 def demand_parity(reference: Probabilities, exported: Probabilities) -> Parity:
     """Compare; raises ExportError when the graph misses a tolerance of `bundle.parity`."""
     found = parity.compare(reference, exported)

@@ -11,6 +11,7 @@ from bundle.manifest import Preprocessing
 from export.errors import ExportError
 
 PROBE_IMAGES = 32
+MOST_COMPARED = 256
 _SEED = 20180619  # any: fixed, so that the same checkpoint gives the same bundle
 _MAX_PIXELS = 89_478_485  # Pillow's own limit
 
@@ -22,7 +23,7 @@ def generated(height: int, width: int) -> Pixels:
     return np.stack([makers[i % len(makers)](random, height, width) for i in range(PROBE_IMAGES)])
 
 
-def photos(folder: Path, preprocessing: Preprocessing, most: int = 256) -> Pixels:
+def photos(folder: Path, preprocessing: Preprocessing, most: int = MOST_COMPARED) -> Pixels:
     """The photos under a folder, in the order of their paths, as the server would prepare them.
 
     Raises ExportError where there are fewer than 32, or one cannot be decoded.

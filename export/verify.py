@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from bundle import files, labels, parity
 from bundle.errors import BundleError
 from bundle.manifest import Graph, Manifest
-from bundle.parity import MAX_DLOGP, MAX_DP
+from bundle.parity import AGREEMENT, MAX_DLOGP, MAX_DP
 from bundle.probe import Probe
 from export import proof
 from export.errors import ExportError
@@ -79,8 +79,7 @@ def _looks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "probe", lambda: _probe(folder, manifest)
     for graph in manifest.graphs:
         yield f"graph {graph.file}", lambda graph=graph: _graph(folder / graph.file, manifest)  # type: ignore[misc]
-        if graph.precision == "fp32":
-            yield f"parity of {graph.file}", lambda graph=graph: _parity(folder, graph)  # type: ignore[misc]
+        yield f"parity of {graph.file}", lambda graph=graph: _parity(folder, graph)  # type: ignore[misc]
 
 
 def _outcome(what: str, look: Callable[[], str]) -> Check:
@@ -162,6 +161,11 @@ def _parity(folder: Path, graph: Graph) -> str:
         raise BundleError(f"It gives {answers.shape[1]} classes, and the probe has {probe.probabilities.shape[1]}.")
     found = parity.compare(probe.probabilities, answers)
     told = f"max |Δp| {found.max_dp:.1e}, max |Δ log p| {found.max_dlogp:.1e} over {found.images} images"
-    if not found.kept():
-        raise BundleError(f"{told}: allowed are {MAX_DP:g} and {MAX_DLOGP:g}. Export the bundle again.")
+    if graph.precision != "fp32":
+        told = f"best class kept for {found.sure_agreement:.1%} of {found.sure_images} sure images"
+    if not found.kept(graph.precision):
+        limits = f"allowed are {MAX_DP:g} and {MAX_DLOGP:g}"
+        if graph.precision != "fp32":
+            limits = f"at least {AGREEMENT[graph.precision]:.0%} is wanted"
+        raise BundleError(f"{told}: {limits}. Export the bundle again.")
     return told

@@ -41,6 +41,9 @@ class Wishes:
     bgr: bool | None = None
     labels: str | None = None
     photos: Path | None = None
+    precisions: tuple[str, ...] = ("fp32",)
+    calibrate: Path | None = None
+    judge: Path | None = None
     notes: Path | None = None
 
     @property
@@ -48,6 +51,11 @@ class Wishes:
         """What of the wishes concerns the reading of the checkpoint."""
         traits = Traits(self.variant, self.stem, self.se_place)
         return Told(self.format, self.weights, self.arch, traits, self.skip_objects)
+
+    @property
+    def compared_on(self) -> Literal["photos", "generated"]:
+        """What kind of images the fp32 graph is compared on."""
+        return "photos" if self.photos or self.calibrate else "generated"
 
     def fit(self, usual: Fit) -> Fit:
         """As wished, the rest as the format's training code does it, the margin around the crop in proportion."""

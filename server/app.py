@@ -18,8 +18,7 @@ from bundle.files import Bundle
 from server import cores
 from server.decoders import Decoders
 from server.device import Device
-from server.engines import choice
-from server.engines.choice import Choice
+from server.engines.choice import Choice, Chooser
 from server.errors import Code, ServingError
 from server.health import Health
 from server.keeper import Keeper
@@ -53,15 +52,16 @@ class _HttpServer(uvicorn.Server):
 class App:
     """The composed server. Raises BundleError where there is nothing to serve. Create it inside the event loop."""
 
-    def __init__(self, settings: Settings, choose: Callable[[Bundle, int], Choice] = choice.choose) -> None:
+    def __init__(self, settings: Settings, choose: Callable[[Bundle], Choice] | None = None) -> None:
         self._settings = settings
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
         metrics = self._metrics = Metrics(CollectorRegistry())
         self._lifecycle = Lifecycle()
         self._device = Device("engine")
-        decoders = Decoders(shares.decode, settings.max_pixels)
+        decoders = Decoders(shares.decode, settings.max_pixels, settings.exact_pixels)
         queues = Queues(settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images)
-        loader = Loader(lambda bundle: choose(bundle, shares.engine), self._device, decoders, queues, metrics)
+        chooser = Chooser(shares.engine, settings.max_batch, settings.engine, settings.precision, settings.cache_dir)
+        loader = Loader(choose or chooser, self._device, decoders, queues, metrics)
         self._repository = Repository(settings.bundles, settings.default_model, metrics)
         self._keeper = Keeper(self._repository, loader, settings.keep_versions)
         limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_images)

@@ -17,8 +17,10 @@ _HASHED_AT_ONCE_BYTES = 1 << 20  # half a millisecond: less than the way to a th
 class Decoders:
     """As many photos are decoded at once as there are threads."""
 
-    def __init__(self, threads: int, max_pixels: int) -> None:
+    def __init__(self, threads: int, max_pixels: int, exact: bool) -> None:
+        """`exact`: pixel for pixel as in training, instead of fast (see `bundle.images.to_picture`)."""
         self._count = threads
+        self._exact = exact
         self._threads = Threads(threads, "decode")
         self._max_pixels = max_pixels
         self._pace = Pace({1: 1e-3})
@@ -26,14 +28,16 @@ class Decoders:
     def warm_up(self, preprocessing: Preprocessing) -> None:
         """Measure how long an ordinary photo takes; slow, and for any thread."""
         photo = images.sample_jpeg()
-        measured_s = min(_timed_decode(photo, preprocessing, self._max_pixels)[1] for _ in range(3))
+        measured_s = min(_timed_decode(photo, preprocessing, self._max_pixels, self._exact)[1] for _ in range(3))
         if measured_s > self._pace.seconds(1):
             self._pace = Pace({1: measured_s})
 
     async def decode(self, encoded: bytes, preprocessing: Preprocessing) -> tuple[Picture, float]:
         """The pixels, and the seconds that they took. Raises ServingError for what is no acceptable image."""
         try:
-            picture, seconds = await self._threads.run(_timed_decode, encoded, preprocessing, self._max_pixels)
+            picture, seconds = await self._threads.run(
+                _timed_decode, encoded, preprocessing, self._max_pixels, self._exact
+            )
         except ImageError as error:
             raise ServingError.of_image(error) from error
         self._pace.saw(1, seconds)
@@ -50,7 +54,7 @@ class Decoders:
         return self._pace.seconds(1) * max(1.0, (self._threads.in_hand + images) / self._count)
 
 
-def _timed_decode(encoded: bytes, preprocessing: Preprocessing, max_pixels: int) -> tuple[Picture, float]:
+def _timed_decode(encoded: bytes, preprocessing: Preprocessing, max_pixels: int, exact: bool) -> tuple[Picture, float]:
     started_s = time.perf_counter()
-    picture = images.to_picture(encoded, preprocessing, max_pixels)
+    picture = images.to_picture(encoded, preprocessing, max_pixels, exact)
     return picture, time.perf_counter() - started_s

@@ -10,6 +10,13 @@ from typing import Any
 _MIB = 1 << 20
 
 
+_CHOICES = {
+    "engine": ("auto", "onnxruntime-cpu", "openvino-cpu"),
+    "precision": ("auto", "fp32", "bf16", "int8"),
+    "log_level": ("debug", "info", "warning", "error"),
+}
+
+
 def _setting(default: Any, help: str, least: int | None = None, most: int | None = None) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
 
@@ -30,8 +37,12 @@ class Settings:
     max_image_bytes: int = _setting(20 * _MIB, "largest encoded image", 1)
     max_request_bytes: int = _setting(64 * _MIB, "largest request", 1)
     max_pixels: int = _setting(50_000_000, "largest image by its header, width x height", 1, 89_478_485)
+    exact_pixels: bool = _setting(False, "resize as in training, pixel for pixel, instead of fast")
     max_images: int = _setting(64, "most images in a request", 1)
     queue_images: int = _setting(256, "most images admitted and not yet answered, for each model version", 1)
+    engine: str = _setting("auto", "auto (the fastest that is proven), onnxruntime-cpu or openvino-cpu")
+    precision: str = _setting("auto", "auto (the fastest that is proven), fp32, bf16 or int8")
+    cache_dir: Path = _setting(Path("~/.cache/sesame"), "folder for what this machine measured once")
     max_wait_ms: int = _setting(2000, "longest predicted time to an answer that is admitted", 1, 600_000)
     remember_images: int = _setting(0, "answers remembered by the photo's bytes, for each model version", 0)
     max_batch: int = _setting(32, "most images in a batch; the engine's own best is found up to it", 1)
@@ -48,8 +59,11 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_range(field, getattr(self, field.name))
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise SettingsError(f"log_level must be debug, info, warning or error, not {self.log_level!r}.")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise SettingsError(
+                    f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {getattr(self, name)!r}."
+                )
         if self.admin_token and len(self.admin_token) < 16:
             raise SettingsError("admin_token must have at least 16 characters: make one with 'openssl rand -hex 16'.")
         if self.queue_images < self.max_images:

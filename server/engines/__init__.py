@@ -85,9 +85,10 @@ def check(engine: Engine, probe: Probe, max_batch: int) -> Parity:
     starts = range(0, len(probe.pixels), max_batch)
     rows = np.concatenate([run_checked(engine, probe.pixels[at : at + max_batch], classes) for at in starts])
     found = parity.compare(probe.probabilities, rows)
-    if not found.kept():
+    if not found.kept(engine.precision):
         raise EngineFailed(
-            f"{engine.name} does not answer the bundle's probe as its export did: max |Δp| {found.max_dp:.2g}, "
-            f"max |Δ log p| {found.max_dlogp:.2g}"
+            f"{engine.name} in {engine.precision} does not answer the bundle's probe as its export did: max |Δp| "
+            f"{found.max_dp:.2g}, max |Δ log p| {found.max_dlogp:.2g}, best class kept for {found.sure_agreement:.1%} "
+            f"of {found.sure_images} sure images"
         )
     return found

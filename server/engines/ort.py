@@ -10,15 +10,15 @@ from bundle.predictions import Probabilities
 
 
 class OrtCpuEngine:
-    """The fp32 graph in ONNX Runtime's CPU provider.
+    """A graph in ONNX Runtime's CPU provider, computed in the precision that it has.
 
     Its threads do not spin while they wait: they share the cores with decoding, and spinning would take them from it.
     """
 
     name = "onnxruntime-cpu"
-    precision = "fp32"
 
-    def __init__(self, graph: Path, threads: int) -> None:
+    def __init__(self, graph: Path, threads: int, precision: str = "fp32") -> None:
+        self.precision = precision
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from bundle.manifest import ParityRow
 from bundle.predictions import Vote
 from server.errors import ServingError
 from server.repository import Entry, Repository
@@ -91,4 +92,10 @@ def described(entry: Entry) -> dict[str, Any]:
             "top1_agreement": loaded.parity.top1_agreement,
             "top5_agreement": loaded.parity.top5_agreement,
         },
+        "proofs": [_proof(row) for row in manifest.parity],
     }
+
+
+def _proof(row: ParityRow) -> dict[str, Any]:
+    """What the export found of a graph in an engine."""
+    return {key: value for key, value in asdict(row).items() if value is not None}

@@ -156,3 +156,26 @@ def test_the_formats_of_refused_files_are_named() -> None:
     heic = b"\x00\x00\x00\x18ftypheic" + bytes(20)
     with pytest.raises(UnsupportedType, match="HEIC is not an accepted"):
         to_picture(heic, fit(), LIMIT)
+
+
+@pytest.mark.parametrize("wanted", WAYS[:4])
+def test_the_fast_pixels_are_near_the_exact_ones(wanted: Preprocessing, photos: list[Path]) -> None:
+    for path in photos[::4]:
+        encoded = path.read_bytes()
+        exact, fast = (to_picture(encoded, wanted, LIMIT, exact).astype(int) for exact in (True, False))
+        assert fast.shape == exact.shape
+        assert abs(fast - exact).mean() < 3
+        shifted = np.roll(exact, 1, axis=1)
+        assert abs(shifted - exact).mean() > abs(fast - exact).mean()  # half a pixel would show
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_a_large_turned_photo_is_decoded_small_and_upright(tag: int) -> None:
+    large = picture(1600, 1200, seed=3)
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    encoded_photo = encoded(large, exif=exif, quality=95)
+    wanted = fit(64, 72)
+    exact, fast = (to_picture(encoded_photo, wanted, LIMIT, exact).astype(int) for exact in (True, False))
+    assert abs(fast - exact).mean() < 2
+    assert abs(np.rot90(exact) - exact).mean() > 10

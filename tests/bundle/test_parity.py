@@ -13,7 +13,7 @@ def rows(*values: list[float]) -> "np.typing.NDArray[np.float32]":
 
 def test_equal_probabilities_keep_parity() -> None:
     same = rows([0.7, 0.2, 0.1], [0.1, 0.1, 0.8])
-    assert parity.compare(same, same) == parity.Parity(2, 0.0, 0.0, 1.0, 1.0)
+    assert parity.compare(same, same) == parity.Parity(2, 0.0, 0.0, 1.0, 1.0, 2, 1.0)
 
 
 @pytest.mark.parametrize("shift", [2e-4, 1e-3, np.nan])
@@ -46,3 +46,42 @@ def test_the_best_come_first_and_of_equals_the_lower_index() -> None:
         (3, "n3", "class 3"),
         (0, "n0", "class 0"),
     ]
+
+
+def test_of_sure_images_one_may_differ_and_of_many_as_many_as_the_precision_allows() -> None:
+    reference = np.tile(rows([0.7, 0.2, 0.1]), (200, 1))
+    unsure = rows([0.4, 0.35, 0.25])
+    other = reference.copy()
+    other[:4] = [0.2, 0.7, 0.1]
+    found = parity.compare(np.vstack([reference, unsure]), np.vstack([other, rows([0.1, 0.1, 0.8])]))
+    assert (found.sure_images, found.sure_agreement) == (200, pytest.approx(0.98))
+    assert found.kept("int8")
+    assert not found.kept("bf16")
+    assert not found.kept()
+    few = parity.compare(reference[:32], other[3:35])
+    assert few.kept("bf16")
+    assert not parity.compare(reference[:32], other[2:34]).kept("int8")
+
+
+def test_an_image_exactly_at_the_margin_is_sure() -> None:
+    found = parity.compare(rows([0.5, 0.375]), rows([0.375, 0.5]))
+    assert (found.sure_images, found.sure_agreement) == (1, 0.0)
+
+
+def test_the_loss_is_that_of_accuracy_with_its_interval() -> None:
+    truth = np.zeros(400, dtype=np.int64)
+    right, wrong = [0.9, 0.1], [0.1, 0.9]
+    reference = rows(*[right] * 300, *[wrong] * 100)
+    other = rows(*[right] * 290, *[wrong] * 100, *[right] * 10)
+    other[295:300] = right
+    found = parity.loss(truth, reference, other)
+    before, after = 300, int((other.argmax(1) == 0).sum())
+    assert (found.images, found.reference, found.accuracy) == (400, before / 400, after / 400)
+    lost = int(((reference.argmax(1) == 0) & (other.argmax(1) != 0)).sum())
+    gained = int(((reference.argmax(1) != 0) & (other.argmax(1) == 0)).sum())
+    assert found.points == pytest.approx(100 * (lost - gained) / 400)
+    half = 1.96 * np.sqrt(((lost + gained) / 400 - ((lost - gained) / 400) ** 2) / 400)
+    assert (found.low, found.high) == (
+        pytest.approx((lost - gained) / 400 - half),
+        pytest.approx((lost - gained) / 400 + half),
+    )

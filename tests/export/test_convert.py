@@ -48,12 +48,16 @@ def wishes(labels: Path, tmp_path: Path) -> dict[str, Any]:
     return {"bundles": tmp_path / "bundles", "stem": "3x3s2", "size": 64, "labels": str(labels)}
 
 
+def written(path: Path, wishes: Wishes, progress: Progress) -> Path:
+    return convert(path, wishes, progress).path
+
+
 def bundles(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*")) if folder.exists() else []
 
 
 def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    folder = convert(checkpoint, Wishes(**wishes, name="mine", notes=None), Progress(STEPS))
+    folder = written(checkpoint, Wishes(**wishes, name="mine", notes=None), Progress(STEPS))
     bundle = files.read(folder)
     manifest = bundle.manifest
     assert (manifest.name, manifest.version, manifest.architecture.name) == ("mine", "1", "seresnet18")
@@ -82,7 +86,7 @@ def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Pa
 def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(
     checkpoint: Path, wishes: dict[str, Any]
 ) -> None:
-    model = onnx.load(convert(checkpoint, Wishes(**wishes), Progress(STEPS)) / "model.onnx")
+    model = onnx.load(written(checkpoint, Wishes(**wishes), Progress(STEPS)) / "model.onnx")
     kinds = Counter(node.op_type for node in model.graph.node)
     assert (kinds["BatchNormalization"], kinds["Reshape"], kinds["Sigmoid"], len(model.functions)) == (0, 0, 8, 0)
     assert kinds["Conv"] == 1 + 8 * 2 + 3 + 8 * 2  # stem, blocks, downsamples, two 1x1 in each SE block
@@ -101,7 +105,7 @@ def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(
 def test_the_same_checkpoint_gives_the_same_graph_and_probe_and_names_no_path(
     checkpoint: Path, wishes: dict[str, Any]
 ) -> None:
-    first, second = (convert(checkpoint, Wishes(**wishes), Progress(STEPS)) for _ in range(2))
+    first, second = (written(checkpoint, Wishes(**wishes), Progress(STEPS)) for _ in range(2))
     assert (first.name, second.name) == ("1", "2")
     for name in ("model.onnx", "probe.npz", "labels.tsv"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
@@ -117,7 +121,7 @@ def test_photos_are_compared_on_when_the_user_gives_them(
     (folder / "deeper").mkdir(parents=True)
     for seed in range(33):
         (folder / "deeper" / f"{seed}.jpg").write_bytes(jpeg(seed))
-    row = files.read(convert(checkpoint, Wishes(**wishes, photos=folder), Progress(STEPS))).manifest.parity[0]
+    row = files.read(written(checkpoint, Wishes(**wishes, photos=folder), Progress(STEPS))).manifest.parity[0]
     assert (row.images, row.inputs) == (33, "photos")
 
 
@@ -125,20 +129,20 @@ def test_preprocessing_is_as_wished(checkpoint: Path, wishes: dict[str, Any]) ->
     wished = Wishes(
         **wishes, resize="squash", resize_to=70, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.5)
     )
-    fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
+    fit = files.read(written(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
     assert (fit.height, fit.resize, fit.resize_to, fit.interpolation) == (64, "squash", 70, "bilinear")
     assert (fit.mean, fit.std) == ((127.5, 127.5, 127.5), (127.5, 63.75, 127.5))
 
 
 def test_the_scale_of_a_mean_can_be_said_where_it_does_not_tell(checkpoint: Path, wishes: dict[str, Any]) -> None:
     wished = Wishes(**wishes, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=255)
-    fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
+    fit = files.read(written(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
     assert (fit.mean, fit.std) == ((0, 0, 0), (1, 1, 1))
 
 
 def test_means_of_0_to_255_are_taken_as_they_are(checkpoint: Path, wishes: dict[str, Any]) -> None:
     wished = Wishes(**wishes, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4))
-    fit = files.read(convert(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
+    fit = files.read(written(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
     assert (fit.mean, fit.std) == ((123.675, 116.28, 103.53), (58.4, 57.1, 57.4))
 
 
@@ -171,7 +175,7 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence_and_nothing_is_written
 ) -> None:
     changed, error, message = REFUSED[reason]
     with pytest.raises(error, match=message):
-        convert(checkpoint, Wishes(**{**wishes, **changed}), Progress(STEPS))
+        written(checkpoint, Wishes(**{**wishes, **changed}), Progress(STEPS))
     assert [path for path in bundles(wishes["bundles"]) if path.is_file()] == []
 
 
@@ -180,7 +184,7 @@ def test_a_photo_that_cannot_be_decoded_is_named(checkpoint: Path, wishes: dict[
         (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
     (tmp_path / "7.jpg").write_bytes(jpeg()[:-200])
     with pytest.raises(ExportError, match=r"7\.jpg' cannot be used: The JPEG is truncated"):
-        convert(checkpoint, Wishes(**wishes, photos=tmp_path), Progress(STEPS))
+        written(checkpoint, Wishes(**wishes, photos=tmp_path), Progress(STEPS))
 
 
 def test_a_graph_that_answers_otherwise_is_refused() -> None:
@@ -201,7 +205,7 @@ def test_a_network_that_answers_everything_alike_is_refused(wishes: dict[str, An
     tensors = networks.tensors(SPEC)
     torch.save({**tensors, "fc.weight": torch.zeros_like(tensors["fc.weight"])}, tmp_path / "dead.pth")
     with pytest.raises(ExportError, match="gives all 32 images the same answer"):
-        convert(tmp_path / "dead.pth", Wishes(**wishes), Progress(STEPS))
+        written(tmp_path / "dead.pth", Wishes(**wishes), Progress(STEPS))
 
 
 def test_the_class_names_in_a_checkpoint_are_its_labels_unless_the_user_says_otherwise(
@@ -209,10 +213,10 @@ def test_the_class_names_in_a_checkpoint_are_its_labels_unless_the_user_says_oth
 ) -> None:
     numbered = {name: index for index, name in enumerate(["n01440764", *(f"kind {i}" for i in range(9))])}
     torch.save({"state_dict": networks.tensors(SPEC), "class_to_idx": numbered}, tmp_path / "named.pth")
-    own = files.read(convert(tmp_path / "named.pth", Wishes(**{**wishes, "labels": None}), Progress(STEPS)))
+    own = files.read(written(tmp_path / "named.pth", Wishes(**{**wishes, "labels": None}), Progress(STEPS)))
     assert own.manifest.labels.set == "class_to_idx"
     assert [label.name for label in own.labels][:2] == ["tench", "kind 0"]
-    told = files.read(convert(tmp_path / "named.pth", Wishes(**wishes), Progress(STEPS)))
+    told = files.read(written(tmp_path / "named.pth", Wishes(**wishes), Progress(STEPS)))
     assert told.labels[0].name == "class 0"
 
 
@@ -227,9 +231,9 @@ def test_a_network_that_takes_blue_first_is_served_as_any_other(
             None, {"pixels": pixels}
         )[0]
         for folder in (
-            convert(checkpoint, Wishes(**wishes), Progress(STEPS)),
-            convert(tmp_path / "bgr.pth", Wishes(**wishes, bgr=True), Progress(STEPS)),
-            convert(tmp_path / "bgr.pth", Wishes(**wishes), Progress(STEPS)),
+            written(checkpoint, Wishes(**wishes), Progress(STEPS)),
+            written(tmp_path / "bgr.pth", Wishes(**wishes, bgr=True), Progress(STEPS)),
+            written(tmp_path / "bgr.pth", Wishes(**wishes), Progress(STEPS)),
         )
     ]
     assert parity.compare(answers[0], answers[1]).kept()
@@ -296,7 +300,7 @@ def test_the_demo_bundle_is_what_its_checkpoint_gives(shared: Path, demo: Path, 
         interpolation="bilinear",
         labels=str(REPOSITORY / "models" / "recipes" / "tiny-imagenet-200.txt"),
     )
-    again = files.read(convert(shared / "weights" / "seresnet18_tiny.pth", wishes, Progress(STEPS)))
+    again = files.read(written(shared / "weights" / "seresnet18_tiny.pth", wishes, Progress(STEPS)))
     kept = files.read(demo)
     assert again.labels == kept.labels
     assert again.manifest.architecture == kept.manifest.architecture

@@ -36,7 +36,7 @@ def test_a_bundles_graph_answers_as_the_code_its_network_was_trained_by(elsewher
     labels.write_text("".join(f"class {index}\n" for index in range(expected.shape[1])))
 
     wishes = Wishes(bundles=tmp_path, size=elsewhere.size, mean=fit.mean, std=fit.std, labels=str(labels))
-    folder = convert(path, wishes, Progress(STEPS))
+    folder = convert(path, wishes, Progress(STEPS)).path
     assert files.read(folder).manifest.architecture.name == elsewhere.name
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     answers = np.concatenate([session.run(None, {"pixels": pixels[start : start + 8]})[0] for start in range(0, 32, 8)])

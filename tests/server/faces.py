@@ -18,7 +18,8 @@ from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.app import App
-from server.engines.choice import Choice, choose
+from server.engines.choice import Choice
+from server.engines.ort import OrtCpuEngine
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.pb.sesame.v1 import classifier_pb2_grpc as pb_grpc
 from server.settings import Settings
@@ -161,9 +162,14 @@ class Running:
             await asyncio.sleep(0)
 
 
+def choose(bundle: Bundle) -> Choice:
+    """ONNX Runtime on the fp32 graph, whatever else is installed here."""
+    return Choice(OrtCpuEngine(bundle.graph("fp32")[1], threads=2), "a test's")
+
+
 @asynccontextmanager
 async def running(
-    bundles: Path, choose: Callable[[Bundle, int], Choice] = choose, wait: bool = True, **settings: Any
+    bundles: Path, choose: Callable[[Bundle], Choice] | None = choose, wait: bool = True, **settings: Any
 ) -> AsyncIterator[Running]:
     """Start a server on free ports and stop it at the end."""
     chosen = dataclasses.replace(Settings(bundles=bundles, http_port=0, grpc_port=0), **settings)
@@ -245,7 +251,7 @@ async def held(demo: Path, **settings: Any) -> AsyncIterator[tuple[Running, Held
     """A server on the demo bundle whose engine waits at its gate."""
     engines: list[Held] = []
 
-    def choose_held(bundle: Bundle, threads: int) -> Choice:
+    def choose_held(bundle: Bundle) -> Choice:
         engines.append(Held(bundle))
         return Choice(engines[0], "a test's")
 

@@ -32,7 +32,7 @@ async def test_answers_to_real_photos_equal_the_torch_networks_own(
     with torch.inference_mode():
         expected = served(torch.from_numpy(pixels)).numpy()
 
-    async with running(demo.parents[1]) as server:
+    async with running(demo.parents[1], exact_pixels=True) as server:
         client = server.client(face)
         outcomes = await asyncio.gather(*(client.classify(photo, top_k=200) for photo in encoded))
     answered = np.zeros_like(expected)

@@ -11,8 +11,7 @@ from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server import engines
 from server.engines import EngineFailed
-from server.engines.choice import choose
-from tests.server.faces import FakeEngine
+from tests.server.faces import FakeEngine, choose
 
 PIXELS = np.zeros((4, 2, 2, 3), dtype=np.uint8)
 
@@ -46,7 +45,7 @@ def test_an_answer_that_is_no_answer_is_engine_failed(fault: str) -> None:
 @pytest.mark.parametrize("max_batch", [1, 5, 32])
 def test_the_demo_keeps_its_probe_in_every_batch_size(demo: Path, max_batch: int) -> None:
     bundle = files.read(demo)
-    assert engines.check(choose(bundle, 2).engine, bundle.probe, max_batch).images == 32
+    assert engines.check(choose(bundle).engine, bundle.probe, max_batch).images == 32
 
 
 def test_an_engine_that_answers_something_else_is_not_taken(demo: Path) -> None:
@@ -57,7 +56,7 @@ def test_an_engine_that_answers_something_else_is_not_taken(demo: Path) -> None:
 
 def test_answers_do_not_depend_on_batch_mates(demo: Path) -> None:
     bundle = files.read(demo)
-    engine = choose(bundle, 2).engine
+    engine = choose(bundle).engine
     together = engine.run(bundle.probe.pixels)
     alone = np.concatenate([engine.run(image[None]) for image in bundle.probe.pixels])
     assert np.abs(together - alone).max() < 1e-5

@@ -47,7 +47,7 @@ def two_models(demo: Path, tmp_path: Path) -> Path:
 @functools.cache
 def engine_of(demo: Path) -> tuple[files.Bundle, Engine]:
     bundle = files.read(demo)
-    return bundle, choose(bundle, 2).engine
+    return bundle, choose(bundle).engine
 
 
 def alone(demo: Path, photo: bytes) -> Probabilities:
@@ -270,9 +270,9 @@ async def test_a_failing_engine_is_an_error_of_its_batch_alone(face: str, demo: 
 
 @both
 async def test_a_bug_is_told_without_its_insides(face: str, demo: Path) -> None:
-    def choose_and_spoil(bundle: files.Bundle, threads: int) -> Choice:
+    def choose_and_spoil(bundle: files.Bundle) -> Choice:
         object.__setattr__(bundle, "labels", bundle.labels[:1])
-        return choose(bundle, threads)
+        return choose(bundle)
 
     async with running(demo.parents[1], choose_and_spoil) as server:
         outcome = await server.client(face).classify(jpeg())

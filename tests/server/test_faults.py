@@ -51,7 +51,7 @@ async def test_a_failing_engine_is_told_and_a_failing_server_not_ready_until_it_
 ) -> None:
     engines: list[Spoilt] = []
 
-    def choose(bundle: Bundle, threads: int) -> Choice:
+    def choose(bundle: Bundle) -> Choice:
         engines.append(Spoilt(bundle))
         return Choice(engines[0], "")
 

@@ -19,9 +19,9 @@ import pytest
 
 from bundle import files
 from server.app import LOAD_FAILED, STOPPED
-from server.engines.choice import Choice, choose
+from server.engines.choice import Choice
 from tests.pictures import jpeg
-from tests.server.faces import held, running
+from tests.server.faces import choose, held, running
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("face", ["rest", "rpc"])
@@ -40,9 +40,9 @@ def broken(demo: Path, tmp_path: Path) -> Path:
 async def test_while_bundles_load_the_server_lives_and_is_not_ready(face: str, demo: Path) -> None:
     may_load = threading.Event()
 
-    def choose_later(bundle: files.Bundle, threads: int) -> Choice:
+    def choose_later(bundle: files.Bundle) -> Choice:
         may_load.wait(20)
-        return choose(bundle, threads)
+        return choose(bundle)
 
     async with running(demo.parents[1], choose_later, wait=False) as server:
         client = server.client(face)
@@ -62,9 +62,9 @@ async def test_while_bundles_load_the_server_lives_and_is_not_ready(face: str, d
 async def test_a_server_told_to_leave_before_it_was_ready_leaves(demo: Path) -> None:
     may_load = threading.Event()
 
-    def choose_later(bundle: files.Bundle, threads: int) -> Choice:
+    def choose_later(bundle: files.Bundle) -> Choice:
         may_load.wait(20)
-        return choose(bundle, threads)
+        return choose(bundle)
 
     async with running(demo.parents[1], choose_later, wait=False) as server:
         server.app.leave()
@@ -90,7 +90,7 @@ async def test_with_keep_going_the_others_are_served(face: str, broken: Path) ->
 
 
 async def test_a_graph_that_no_engine_takes_is_that_models_failure_alone(demo: Path) -> None:
-    def choose_nothing(bundle: files.Bundle, threads: int) -> Choice:
+    def choose_nothing(bundle: files.Bundle) -> Choice:
         raise RuntimeError("/secret/model.onnx is not for me")
 
     async with running(demo.parents[1], choose_nothing, wait=False) as server:

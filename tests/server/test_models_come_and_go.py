@@ -113,7 +113,7 @@ async def test_what_fails_to_load_leaves_the_old_one_serving_and_says_why(
 async def test_an_unloaded_model_is_gone_when_its_last_request_is_answered(root: Path) -> None:
     engines: list[Held] = []
 
-    def choose_held(bundle: files.Bundle, threads: int) -> Choice:
+    def choose_held(bundle: files.Bundle) -> Choice:
         engines.append(Held(bundle))
         return Choice(engines[-1], "")
 
@@ -205,7 +205,7 @@ async def test_a_watched_folder_is_served_as_it_changes(root: Path, demo: Path) 
 
 
 async def test_thirty_reloads_under_load_fail_no_request(root: Path) -> None:
-    def choose_fast(bundle: files.Bundle, threads: int) -> Choice:
+    def choose_fast(bundle: files.Bundle) -> Choice:
         return Choice(KnowsProbe(bundle), "")
 
     async with running(root, choose_fast, admin_token=TOKEN, max_wait_ms=60_000) as server:

@@ -57,7 +57,7 @@ async def test_a_real_mobilenet_is_as_accurate_over_http_as_in_timm(
     expected = hits([[ids[index] for index in row] for row in order.tolist()], truth)
 
     convert(checkpoint, Wishes(bundles=tmp_path, arch="timm:tf_mobilenetv3_small_100"), Progress(STEPS))
-    async with running(tmp_path, queue_images=1000) as server:
+    async with running(tmp_path, queue_images=1000, exact_pixels=True) as server:
         found = hits(await ranked(server.rest, photos), truth)
     assert expected[0] > 75  # 80.3 on a thousand photos of the kind
     assert np.abs(np.subtract(found, expected)).max() <= 0.5
@@ -72,7 +72,7 @@ async def test_a_real_cifar_network_is_accurate_over_grpc(
     """Measured elsewhere on all 10,000 test images: 79.0 % raw and 82.6 % averaged; here are 500 of them."""
     photos = sorted((shared / "cifar10").rglob("*.jpg"))
     convert(weights(shared, file), Wishes(bundles=tmp_path, labels="cifar-10"), Progress(STEPS))
-    async with running(tmp_path, queue_images=1000) as server:
+    async with running(tmp_path, queue_images=1000, exact_pixels=True) as server:
         found = hits(await ranked(server.rpc, photos), [path.parent.name for path in photos])
     assert found[0] >= least
     assert found[1] >= 98
@@ -88,7 +88,7 @@ async def test_places_networks_tell_indoor_from_outdoor_by_the_official_vote(
     wishes = Wishes(bundles=tmp_path / "bundles", size=64, resize="squash")
     convert(tmp_path / "places.pth.tar", wishes, Progress(STEPS))
     told = set()
-    async with running(tmp_path / "bundles") as server:
+    async with running(tmp_path / "bundles", exact_pixels=True) as server:
         for photo in photos[::4]:
             rest = (await server.rest.http.post("/classify?top_k=10", content=photo.read_bytes())).json()
             ten = [kinds[row["index"]] for row in rest["predictions"]]
@@ -98,7 +98,7 @@ async def test_places_networks_tell_indoor_from_outdoor_by_the_official_vote(
             assert (rpc.group.name, rpc.group.votes, rpc.group.of) == (name, rest["group"]["votes"], 10)
             told.add(name)
     assert told == {"indoor", "outdoor"}
-    async with running(Path("bundles")) as server:
+    async with running(Path("bundles"), exact_pixels=True) as server:
         rest = (await server.rest.http.post("/classify", content=photos[0].read_bytes())).json()
         rpc = await server.rpc.stub.Classify(pb.ClassifyRequest(image=photos[0].read_bytes()))
     assert "group" not in rest

@@ -108,7 +108,7 @@ class Serving(RuleBasedStateMachine):
 
     async def _start(self, places: int, max_batch: int, remembered: int) -> None:
         self.engine, self.metrics = Stepped(), Metrics(CollectorRegistry())
-        decoders, device = Decoders(2, 1 << 20), Device("test")
+        decoders, device = Decoders(2, 1 << 20, exact=True), Device("test")
         queues = Queues(places, max_wait_s=1000, max_batch=max_batch, remembered=remembered)
         loader = Loader(lambda bundle: Choice(self.engine, ""), device, decoders, queues, self.metrics)
         bundle = files.read(DEMO)

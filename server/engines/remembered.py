@@ -1,0 +1,66 @@
+"""Remembered: how fast engines were with a bundle on this machine, so that it is measured once."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bundle.files import Bundle
+
+log = logging.getLogger(__name__)
+
+Rates = dict[str, float]
+"""Images a second by engine and precision."""
+
+
+class Remembered:
+    """A JSON file. One that cannot be read counts as empty, one that cannot be written is done without."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.expanduser()
+
+    def key(self, bundle: Bundle, threads: int, candidates: Sequence[str]) -> str:
+        """Of all that the rates depend on: the bundle, the processor and the engines' versions."""
+        versions = [_version(package) for package in ("onnxruntime", "openvino")]
+        machine = [_processor(), threads, *versions, *candidates]
+        text = json.dumps([bundle.manifest.to_json(), *map(str, machine)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def get(self, key: str) -> Rates | None:
+        return self._read().get(key)
+
+    def put(self, key: str, rates: Rates) -> None:
+        draft = self._path.with_name(f".tmp-{self._path.name}-{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps({**self._read(), key: rates}, indent=1), encoding="utf-8")
+            draft.replace(self._path)
+        except OSError as error:
+            log.warning("%s cannot be written (%s): engines are measured again next time", self._path, error.strerror)
+
+    def _read(self) -> dict[str, Rates]:
+        try:
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+            return {str(key): {str(name): float(rate) for name, rate in rates.items()} for key, rates in data.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    """The processor's name: Linux tells it in one place only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

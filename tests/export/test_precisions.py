@@ -1,0 +1,143 @@
+"""INT8 is written where it is proven, and refused, with the layers to blame, where it costs too much."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bundle import files, parity
+from bundle.files import Bundle
+from export import blame, commands, judge, labelled, precisions, proof, quantise, samples
+from export.errors import ExportError
+from export.judge import Photos
+from export.progress import Progress
+
+
+def silent(done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def bundle(demo: Path) -> Bundle:
+    return files.read(demo)
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Bundle) -> bytes:
+    return bundle.graph("fp32")[1].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def photos(shared: Path, bundle: Bundle) -> Photos:
+    folder = shared / "tiny-imagenet"
+    fit = bundle.manifest.preprocessing
+    paths = samples.paths(folder / "val")
+    calibration = [samples.picture(path, fit) for path in samples.paths(folder / "train")[::16]]
+    truth = labelled.classes(paths, folder / "val", bundle.labels)
+    return Photos(np.stack(calibration), np.stack([samples.picture(path, fit) for path in paths]), truth)
+
+
+@pytest.fixture(scope="module")
+def reference(model: bytes, photos: Photos) -> np.ndarray:
+    return proof.onnx_probabilities(model, photos.judged, silent)
+
+
+def test_se_blocks_stay_in_float_and_convolutions_do_not(bundle: Bundle, model: bytes) -> None:
+    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent))
+    made = {name: node for node in quantised.graph.node for name in node.output}
+    convolutions = [node for node in quantised.graph.node if node.op_type == "Conv"]
+    assert {"/se/" in node.name for node in convolutions} == {True, False}
+    for node in convolutions:
+        weight = made.get(node.input[1])
+        assert (weight is not None and weight.op_type == "DequantizeLinear") == ("/se/" not in node.name)
+    scales = {tensor.name: tensor for tensor in quantised.graph.initializer}
+    weight = made[convolutions[0].input[1]]
+    assert list(scales[weight.input[1]].dims) == [64]  # one scale for each output channel
+
+
+def test_equal_photos_give_equal_bytes(bundle: Bundle, model: bytes) -> None:
+    assert quantise.to_int8(model, bundle.probe.pixels[:8], silent) == quantise.to_int8(
+        model, bundle.probe.pixels[:8], silent
+    )
+
+
+def test_the_demo_in_int8_passes_with_its_figures(model: bytes, photos: Photos, reference: np.ndarray) -> None:
+    (outcome,) = precisions.further(("fp32", "int8"), model, photos, reference, Progress())
+    assert isinstance(outcome, precisions.Further), getattr(outcome, "report", "")
+    assert (outcome.file, outcome.precision) == ("model.int8.onnx", "int8")
+    row = outcome.rows[0]
+    assert (row.engine, row.images, row.labelled) == ("onnxruntime-cpu", 2000, 2000)
+    assert row.sure_agreement is not None
+    assert row.sure_agreement >= 0.98
+    assert row.loss_low is not None
+    assert row.loss_high is not None
+    assert row.loss_low < row.loss_high
+
+
+def test_a_planted_bad_calibration_is_refused_with_the_layers_to_blame(
+    model: bytes, photos: Photos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = quantise.to_int8
+    monkeypatch.setattr(
+        quantise, "to_int8", lambda model, pixels, advance: honest(model, pixels, advance, percentile=60)
+    )
+    (outcome,) = precisions.further(("fp32", "int8"), model, photos, reference, Progress())
+    assert isinstance(outcome, precisions.Refused)
+    assert "at least 98% wanted" in outcome.report
+    assert "95 % interval" in outcome.report
+    assert "dB" in outcome.report
+
+
+def test_the_worst_layer_is_the_one_that_was_spoilt(bundle: Bundle, model: bytes) -> None:
+    plain = onnx.load_from_string(model)
+    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent))
+    spoilt = next(
+        node for node in quantised.graph.node if node.op_type == "QuantizeLinear" and "layer2" in producer(plain, node)
+    )
+    scale = next(tensor for tensor in quantised.graph.initializer if tensor.name == spoilt.input[1])
+    values = onnx.numpy_helper.to_array(scale) * 30
+    scale.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), scale.name))
+    found = blame.layers(model, quantised.SerializeToString(), bundle.probe.pixels)
+    assert found[0].node == producer(plain, spoilt)
+    assert found[0].own_db < found[1].own_db - 3
+
+
+def producer(model: onnx.ModelProto, node: onnx.NodeProto) -> str:
+    return next((other.name for other in model.graph.node if node.input[0] in other.output), "")
+
+
+def test_photos_to_judge_on_are_none_of_those_to_calibrate_on(shared: Path, bundle: Bundle) -> None:
+    folder = shared / "tiny-imagenet" / "val"
+    both = judge.photos(folder, None, bundle.labels, bundle.manifest.preprocessing)
+    assert (len(both.calibration), len(both.judged)) == (128, 1000)
+    assert both.truth is not None
+    with pytest.raises(ExportError, match="0 others to judge on"):
+        judge.photos(folder, folder, bundle.labels, bundle.manifest.preprocessing)
+
+
+def test_int8_needs_photos(tmp_path: Path, shared: Path) -> None:
+    checkpoint = shared / "weights" / "seresnet18_tiny.pth"
+    with pytest.raises(ExportError, match="--calibrate DIR"):
+        commands.run([*told(checkpoint, tmp_path), "--precision", "int8"])
+
+
+def told(checkpoint: Path, bundles: Path) -> list[str]:
+    labels = "models/recipes/tiny-imagenet-200.txt"
+    options = f"--name demo --stem 3x3s2 --size 64 --resize-to 64 --interpolation bilinear --labels {labels}"
+    return ["convert", str(checkpoint), "--bundles", str(bundles), *options.split()]
+
+
+def test_convert_writes_both_graphs_and_their_table(tmp_path: Path, shared: Path) -> None:
+    folder = shared / "tiny-imagenet"
+    photos = ["--calibrate", str(folder / "train"), "--judge", str(folder / "val")]
+    asked = [*told(shared / "weights" / "seresnet18_tiny.pth", tmp_path), "--precision", "fp32,int8", *photos]
+    assert commands.run(asked) == 0
+    written = files.read(tmp_path / "demo" / "1")
+    assert [graph.file for graph in written.manifest.graphs] == ["model.onnx", "model.int8.onnx"]
+    rows = {(row.engine, row.precision): row for row in written.manifest.parity}
+    assert {("onnxruntime-cpu", "fp32"), ("onnxruntime-cpu", "int8")} <= set(rows)
+    card = (written.path / "CARD.md").read_text()
+    assert "int8 in onnxruntime-cpu" in card
+    again = proof.onnx_probabilities(written.graph("int8")[1].read_bytes(), written.probe.pixels, silent)
+    assert parity.compare(written.probe.probabilities, again).kept("int8")

@@ -1,0 +1,144 @@
+"""Which engine runs which graph: what is wished, else the fastest of what is proven, measured once."""
+
+import dataclasses
+import json
+import logging
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from bundle import files
+from bundle.errors import BundleError
+from bundle.files import Bundle
+from bundle.images import Pixels
+from bundle.predictions import Probabilities
+from server.engines import choice
+from server.engines.choice import Chooser
+from tests.server.faces import KnowsProbe
+
+
+@pytest.fixture
+def bundle(demo: Path) -> Bundle:
+    return files.read(demo)
+
+
+class Timed(KnowsProbe):
+    """Takes so long; counts how often it was made."""
+
+    made: ClassVar[list[str]] = []
+
+    def __init__(self, bundle: Bundle, name: str, precision: str, seconds: float) -> None:
+        super().__init__(bundle)
+        self.name, self.precision, self._seconds = name, precision, seconds
+        Timed.made.append(f"{name} {precision}")
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        time.sleep(self._seconds)
+        return super().run(pixels)
+
+
+@pytest.fixture
+def installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Two engines of set speeds, by engine and precision; 0 for one that does not work."""
+    seconds = {"slow fp32": 2e-3, "fast fp32": 1e-3, "fast bf16": 5e-4, "slow int8": 2e-4, "fast int8": 1e-4}
+    Timed.made.clear()
+
+    def maker(name: str):
+        def make(path: Path, threads: int, precision: str) -> Timed:
+            if not seconds[f"{name} {precision}"]:
+                raise RuntimeError("no such operator")
+            return Timed(bundle, name, precision, seconds[f"{name} {precision}"])
+
+        return make
+
+    engines = {"slow": (maker("slow"), ("fp32",)), "fast": (maker("fast"), ("fp32", "bf16"))}
+    monkeypatch.setattr(choice, "_installed", lambda: engines)
+    return seconds
+
+
+def proven(bundle: Bundle, *rows: tuple[str, str, str]) -> Bundle:
+    """The bundle with an int8 graph and proofs of (file, engine, precision)."""
+    manifest = bundle.manifest
+    graph = dataclasses.replace(manifest.graphs[0], file="model.int8.onnx", precision="int8")
+    parity = [dataclasses.replace(manifest.parity[0], file=f, engine=e, precision=p) for f, e, p in rows]
+    changed = dataclasses.replace(manifest, graphs=(manifest.graphs[0], graph), parity=(*manifest.parity, *parity))
+    return dataclasses.replace(bundle, manifest=changed)
+
+
+def chooser(tmp_path: Path, engine: str = "auto", precision: str = "auto") -> Chooser:
+    return Chooser(2, 4, engine, precision, tmp_path / "cache")
+
+
+def chosen(chooser: Chooser, bundle: Bundle) -> str:
+    engine = chooser(bundle).engine
+    return f"{engine.name} {engine.precision}"
+
+
+def test_only_what_is_proven_competes_and_the_fastest_wins(
+    bundle: Bundle, installed: dict[str, float], tmp_path: Path
+) -> None:
+    assert chosen(chooser(tmp_path), proven(bundle)) == "fast fp32"
+    only_slow = proven(bundle, ("model.int8.onnx", "slow", "int8"))
+    assert chosen(chooser(tmp_path), only_slow) == "slow int8"
+    bf16 = proven(bundle, ("model.onnx", "fast", "bf16"))
+    assert chosen(chooser(tmp_path), bf16) == "fast bf16"
+
+
+def test_what_was_measured_is_told_and_not_measured_again(
+    bundle: Bundle, installed: dict[str, float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    choose, many = chooser(tmp_path), proven(bundle, ("model.int8.onnx", "fast", "int8"))
+    assert choose(many).why.startswith("the fastest here, in images/s: fast int8 ")
+    assert "demo runs on fast int8; images/s: fast int8 " in caplog.text
+    assert sorted(Timed.made) == sorted(["slow fp32", "fast fp32", "fast int8", "fast int8"])
+    Timed.made.clear()
+    assert chosen(chooser(tmp_path), many) == "fast int8"
+    assert Timed.made == ["fast int8"]
+    Timed.made.clear()
+    other = dataclasses.replace(many, manifest=dataclasses.replace(many.manifest, version="9"))
+    chosen(chooser(tmp_path), other)
+    assert len(Timed.made) == 4
+
+
+def test_an_operator_may_choose(bundle: Bundle, installed: dict[str, float], tmp_path: Path) -> None:
+    many = proven(bundle, ("model.int8.onnx", "fast", "int8"))
+    assert chosen(chooser(tmp_path, engine="slow"), many) == "slow fp32"
+    assert chosen(chooser(tmp_path, precision="fp32"), many) == "fast fp32"
+    assert chooser(tmp_path, "fast", "int8")(many).why == "the only one here that is proven"
+    with pytest.raises(BundleError, match="engine=slow and precision=int8"):
+        chooser(tmp_path, "slow", "int8")(many)
+
+
+def test_what_does_not_work_is_passed_over(bundle: Bundle, installed: dict[str, float], tmp_path: Path) -> None:
+    installed["fast int8"] = 0
+    assert chosen(chooser(tmp_path), proven(bundle, ("model.int8.onnx", "fast", "int8"))) == "fast fp32"
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"x": 3}', "\x00"])
+def test_a_damaged_memory_is_measured_anew(
+    content: str, bundle: Bundle, installed: dict[str, float], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "choices.json").write_text(content)
+    assert chosen(chooser(tmp_path), proven(bundle)) == "fast fp32"
+    assert len(json.loads((tmp_path / "cache" / "choices.json").read_text())) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(
+    bundle: Bundle, installed: dict[str, float], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    assert chosen(chooser(tmp_path), proven(bundle)) == "fast fp32"
+
+
+def test_openvino_answers_the_demos_probe_as_torch_did(bundle: Bundle) -> None:
+    pytest.importorskip("openvino")
+    from server import engines
+    from server.engines.ov import OpenVinoCpuEngine
+
+    engine = OpenVinoCpuEngine(bundle.graph("fp32")[1], 2, "fp32")
+    assert engines.check(engine, bundle.probe, 5).images == 32
+    assert OpenVinoCpuEngine.name in choice._installed()
