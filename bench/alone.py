@@ -59,7 +59,7 @@ class Bench:
     def measure(self) -> Alone:
         """Some seconds of work, after one run of each batch size that is not counted."""
         decoding = [_seconds(partial(self._decoded, encoded)) for encoded in self._encoded]
-        running = {size: self._batch_s(size) / size for size in BATCHES}
+        running = {size: self.batch_s(size) / size for size in BATCHES}
         best = min(running, key=running.__getitem__)
         return Alone(
             decode_s=statistics.median(decoding),
@@ -70,14 +70,10 @@ class Bench:
             cores=self._cores,
         )
 
-    def batch_s(self, size: int) -> float:
-        """Median seconds of a batch of that size."""
-        return self._batch_s(size)
-
     def _decoded(self, encoded: bytes) -> Picture:
         return images.to_picture(encoded, self._preprocessing, _MAX_PIXELS)
 
-    def _batch_s(self, size: int) -> float:
+    def batch_s(self, size: int) -> float:
         """Median seconds of a batch; photos are taken in turn where they are fewer than it."""
         pixels = np.stack([self._pictures[index % len(self._pictures)] for index in range(size)])
         self._engine.run(pixels)

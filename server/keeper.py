@@ -39,7 +39,7 @@ class Keeper:
         async with self._turn:
             gone = self._repository.update(await self._threads.run(self._repository.found))
             for entry in gone:
-                await self._lose(entry)
+                self._lose(entry)
             failed = [await self._bring_up_to_date(name) for name in self._repository.names()]
             return [entry for entries in failed for entry in entries]
 
@@ -55,7 +55,7 @@ class Keeper:
             if entry.reason:
                 raise ServingError(Code.CONFLICT, f"{entry.name}/{entry.version} was not loaded: {entry.reason}")
             entry.wanted = bool(version)
-            await self._trim(name)
+            self._trim(name)
             return entry
 
     async def unload(self, name: str, version: str) -> list[Entry]:
@@ -94,7 +94,7 @@ class Keeper:
             kept = self._repository.aliases.set(alias, target)
             log.info("alias %s stands for %s", alias, target)
             if before:
-                await self._trim(before.model)
+                self._trim(before.model)
         return kept
 
     def unanswered(self) -> int:
@@ -119,20 +119,20 @@ class Keeper:
             elif entry.state is State.LOADING:
                 entry.state = State.UNLOADED
             serving += entry.is_ready()
-        await self._trim(name)
+        self._trim(name)
         return failed
 
     def _stays(self, entry: Entry) -> bool:
         return not self._keep or entry.wanted or bool(self._repository.aliased(entry))
 
-    async def _trim(self, name: str) -> None:
+    def _trim(self, name: str) -> None:
         """Let versions go that newer ones have replaced."""
         newest_first = [entry for entry in reversed(self._repository.versions(name)) if entry.ready]
         for entry in newest_first[self._keep :]:
             if not self._stays(entry):
                 self._take_out(entry)
 
-    async def _lose(self, entry: Entry) -> None:
+    def _lose(self, entry: Entry) -> None:
         if named := self._repository.aliased(entry):
             log.warning("%s/%s is gone from the disk; the alias %s holds it", entry.name, entry.version, named[0])
             return

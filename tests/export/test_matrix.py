@@ -18,7 +18,7 @@ from tests.models.test_oracle import write
 from tests.models.trained_elsewhere import NETWORKS, Elsewhere, seeded, telling
 
 FEW = ("legacy:seresnet50:B", "paddle-vd:seresnet18d:A", "pytorchcv-cifar:seresnet20:A")
-"""One for each kind of pooling, stride, stem and shortcut; the others take minutes and gigabytes."""
+"""They differ in pooling, stride, stem and shortcut; the others take minutes and gigabytes."""
 
 
 @pytest.mark.parametrize(
