@@ -71,7 +71,7 @@ class Bench:
         )
 
     def _decoded(self, encoded: bytes) -> Picture:
-        return images.to_picture(encoded, self._preprocessing, _MAX_PIXELS)
+        return images.to_picture(encoded, self._preprocessing, _MAX_PIXELS, exact=False)
 
     def batch_s(self, size: int) -> float:
         """Median seconds of a batch; photos are taken in turn where they are fewer than it."""
