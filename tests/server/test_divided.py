@@ -1,0 +1,64 @@
+"""Batches shared out among cores come back whole and in order."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bundle.images import Pixels
+from bundle.predictions import Probabilities
+from server.engines.divided import Divided
+
+
+def numbered(images: int) -> Pixels:
+    return np.arange(images, dtype=np.uint8).reshape(images, 1, 1, 1).repeat(3, 3)
+
+
+def rows(pixels: Pixels) -> Probabilities:
+    return pixels[:, 0, 0, :1].astype(np.float32)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 8])
+@pytest.mark.parametrize("at_once", [None, 1, 2])
+@pytest.mark.parametrize("images", [1, 2, 3, 5, 8, 17])
+def test_rows_come_in_the_order_of_the_images(cores: int, at_once: int | None, images: int) -> None:
+    alone: list[int] = []
+    together: list[int] = []
+
+    def counted(sizes: list[int]) -> Callable[[Pixels], Probabilities]:
+        def run(pixels: Pixels) -> Probabilities:
+            sizes.append(len(pixels))
+            return rows(pixels)
+
+        return run
+
+    answers = Divided(cores, counted(alone), counted(together), at_once)(numbered(images))
+    assert answers[:, 0].tolist() == list(range(images))
+    assert sum(alone) == images - images % cores
+    assert together == ([images % cores] if images % cores else [])
+    if at_once is None and alone:
+        assert alone == [images // cores] * cores
+
+
+def test_the_cores_work_at_the_same_time() -> None:
+    met = threading.Barrier(3)  # passed only when three threads are in it
+
+    def run(pixels: Pixels) -> Probabilities:
+        met.wait(timeout=10)
+        return rows(pixels)
+
+    assert len(Divided(3, run, run)(numbered(6))) == 6
+
+
+def test_a_part_that_raises_fails_the_batch_and_the_next_one_runs() -> None:
+    def run(pixels: Pixels) -> Probabilities:
+        if pixels[0, 0, 0, 0] == 3:
+            raise OSError("no device")
+        return rows(pixels)
+
+    divided = Divided(2, run, run, at_once=1)
+    for _ in range(3):
+        with pytest.raises(OSError, match="no device"):
+            divided(numbered(4))
+    assert len(divided(numbered(3))) == 3
