@@ -19,8 +19,10 @@ class ExportFailed(Exception):
     """`python -m export convert` refused the checkpoint, or took too long."""
 
 
-def export(bundles: Path) -> Path:
+def export(bundles: Path, *options: str) -> Path:
     """Write its bundle under a folder, with its progress on standard error, and return the bundle's folder.
+
+    `options`: more of `python -m export convert`.
 
     Raises ExportFailed where the export does.
     """
@@ -38,6 +40,7 @@ def export(bundles: Path) -> Path:
             NAME,
             "--labels",
             "imagenet-1k",
+            *options,
         ]
         try:
             ended = subprocess.run(
