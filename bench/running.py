@@ -34,6 +34,7 @@ class Server:
         with log.open("wb") as stderr:
             self._process = subprocess.Popen([*command, "--bundles", str(bundles.resolve())], cwd=ROOT, stderr=stderr)
         self._log = log
+        self._client = httpx.Client()  # kept: a new one costs more than the server's answer
         self.url = ""
         try:
             self._await("listening", _START_S, self._listening)
@@ -101,7 +102,7 @@ class Server:
 
     def _get(self, path: str) -> httpx.Response:
         try:
-            return httpx.get(self.url + path)
+            return self._client.get(self.url + path)
         except httpx.HTTPError as error:
             raise self._failed(f"did not answer GET {path} ({type(error).__name__})") from error
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
+from server.cores import stand_back
 
 Run = Callable[[Pixels], Probabilities]
 
@@ -24,7 +25,7 @@ class Divided:
         self._alone = alone
         self._together = together
         self._at_once = at_once
-        self._pool = ThreadPoolExecutor(max(1, cores - 1), "engine")  # the caller's thread works too
+        self._pool = ThreadPoolExecutor(max(1, cores - 1), "engine", stand_back)  # the caller's thread works too
 
     def __call__(self, pixels: Pixels) -> Probabilities:
         """Rows in the order of the images. Raises what a part raises, when all are done."""

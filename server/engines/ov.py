@@ -24,7 +24,11 @@ class OpenVinoCpuEngine:
         core = openvino.Core()
         model = core.read_model(graph)
         floats = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
-        config = {hint.inference_precision: floats, properties.inference_num_threads: threads}
+        config = {
+            hint.inference_precision: floats,
+            hint.enable_cpu_pinning: False,  # decoding shares the cores
+            properties.inference_num_threads: threads,
+        }
         alone, together = (
             partial(_infer, _requests(core.compile_model(model, "CPU", {**config, properties.num_streams: streams})))
             for streams in (threads, 1)
