@@ -17,7 +17,8 @@ from server.waiting import Caller
 
 log = logging.getLogger(__name__)
 
-Run = Callable[[Pixels], Probabilities]
+Start = Callable[[Pixels], Callable[[], Probabilities]]
+"""Begins with a batch if its engine can while it has another, and returns what waits for the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Batch:
     """
 
     def __init__(
-        self, items: Sequence[Item], reason: Reason, expected_s: float, run: Run, done: "Callable[[Batch], None]"
+        self, items: Sequence[Item], reason: Reason, expected_s: float, start: Start, done: "Callable[[Batch], None]"
     ) -> None:
         self.items = items
         self.reason = reason
@@ -91,41 +92,44 @@ class Batch:
         self.ran = 0
         self.infer_s = 0.0
         self.failed = False
-        self._run = run
+        self._start = start
         self._done = done
-        self._pixels: Pixels | None = None
+        self._wanted: Sequence[Item] = ()
+        self._rows: Callable[[], Probabilities] | None = None
         self._loop = items[0].future.get_loop()
 
     def prepare(self) -> None:
-        """Put the pictures side by side in memory; while the engine still has another batch, if it can be."""
-        with contextlib.suppress(MemoryError):  # `run` will meet it again, and tell the callers
-            self._pixels = _stacked(self.items)
+        """Put the pictures side by side in memory and begin, if the engine can while it still has another batch."""
+        self._wanted = [item for item in self.items if not item.left]
+        with contextlib.suppress(Exception):  # `run` will meet it again, and tell the callers
+            self._rows = self._start(_stacked(self._wanted))
 
     def run(self) -> None:
         """Through the engine. Never raises: the callers are told, and the thread goes on."""
-        wanted = [item for item in self.items if not item.left]
-        started_s = time.monotonic()
-        outcome = self._outcome(wanted) if wanted else _GONE
-        self.infer_s = time.monotonic() - started_s
+        if all(item.left for item in self._wanted):
+            self._wanted = []
+        began_s = time.monotonic()
+        outcome = self._outcome() if self._wanted else _GONE
+        self.infer_s = time.monotonic() - began_s
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._deliver, wanted, outcome, started_s)
+            self._loop.call_soon_threadsafe(self._deliver, outcome, began_s)
 
-    def _outcome(self, wanted: Sequence[Item]) -> Probabilities | ServingError:
+    def _outcome(self) -> Probabilities | ServingError:
         try:
-            prepared = self._pixels if len(wanted) == len(self.items) else None
-            return self._run(_stacked(wanted) if prepared is None else prepared)
+            rows = self._rows or self._start(_stacked(self._wanted))
+            return rows()
         except Exception as error:
-            log.error("the engine failed on a batch of %d images", len(wanted), exc_info=error)
+            log.error("the engine failed on a batch of %d images", len(self._wanted), exc_info=error)
             return ServingError(Code.ENGINE_FAILED, "The engine failed on this batch: try again.")
 
-    def _deliver(self, wanted: Sequence[Item], outcome: Probabilities | ServingError, started_s: float) -> None:
-        self.ran = len(wanted)
+    def _deliver(self, outcome: Probabilities | ServingError, began_s: float) -> None:
+        self.ran = len(self._wanted)
         self.failed = outcome is not _GONE and isinstance(outcome, ServingError)
-        for index, item in enumerate(wanted):
+        for index, item in enumerate(self._wanted):
             if isinstance(outcome, ServingError):
                 item.fail(outcome)
             else:
-                item.answer(Row(outcome[index], started_s - item.ready_at_s, self.infer_s, len(wanted)))
+                item.answer(Row(outcome[index], began_s - item.ready_at_s, self.infer_s, self.ran))
         for item in self.items:
             item.fail(_GONE)  # those that have no outcome yet: nobody reads it
         self._done(self)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bundle.images import Picture
 from server.admission import Admission, too_late
-from server.batch import Batch, Deadline, Item, Reason, Row, Run
+from server.batch import Batch, Deadline, Item, Reason, Row, Start
 from server.device import Device
 from server.errors import Code, ServingError
 from server.pace import Pace
@@ -46,7 +46,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Run,
+        start: Start,
         device: Device,
         pace: Pace,
         max_batch: int,
@@ -55,7 +55,7 @@ class Batcher:
     ) -> None:
         self.max_batch = max_batch
         self.admission = admission
-        self._run = run
+        self._start = start
         self._device = device
         self._pace = pace
         self._observe = observe
@@ -140,7 +140,7 @@ class Batcher:
         fitting = self._in_time(items, now_s)
         self._bound += len(fitting)
         reason = self._reason(items, fitting, idle_since_s)
-        return Batch(fitting, reason, self.needs_s(len(fitting)), self._run, self._done)
+        return Batch(fitting, reason, self.needs_s(len(fitting)), self._start, self._done)
 
     def _take(self, now_s: float) -> list[Item]:
         items: list[Item] = []

@@ -2,7 +2,7 @@
 
 There is no timer. While the device is idle an image leaves at once. While it is busy images gather, and the next batch
 is bound in the moment the device is free, from what waits then. Where a full batch waits already nothing could be won
-by binding it later: it is bound and laid out in memory while the one before it still runs.
+by binding it later: while the one before it still runs it is bound, laid out in memory, and begun if the engine can.
 """
 
 import threading

@@ -89,7 +89,7 @@ class Loader:
         metrics = self._metrics.of(manifest.name, manifest.version)
         admission = Admission(self._queues.images, self._queues.max_wait_s)
         batcher = Batcher(
-            lambda pixels: engines.run_checked(loaded.engine, pixels, manifest.labels.classes),
+            lambda pixels: engines.start(loaded.engine, pixels, manifest.labels.classes),
             self._device,
             Pace(loaded.batch_s),
             loaded.batch,

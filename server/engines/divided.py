@@ -1,7 +1,7 @@
 """Divided: the images of a batch are shared out among the cores, each of which takes its own through the network."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -25,31 +25,25 @@ class Divided:
         self._alone = alone
         self._together = together
         self._at_once = at_once
-        self._pool = ThreadPoolExecutor(max(1, cores - 1), "engine", stand_back)  # the caller's thread works too
+        self._pool = ThreadPoolExecutor(cores, "engine", stand_back)
 
-    def __call__(self, pixels: Pixels) -> Probabilities:
-        """Rows in the order of the images. Raises what a part raises, when all are done."""
-        even = len(pixels) - len(pixels) % self._cores
-        rows = self._shared_out(pixels[:even]) if even else []
-        if even < len(pixels):
-            rows.append(self._together(pixels[even:]))
-        return np.concatenate(rows)
+    def start(self, pixels: Pixels) -> Callable[[], Probabilities]:
+        """Let each core that is free, or as soon as it is, begin; the result waits and has the rows in order.
 
-    def _shared_out(self, pixels: Pixels) -> list[Probabilities]:
-        step = self._at_once or len(pixels) // self._cores
-        parts = [pixels[at : at + step] for at in range(0, len(pixels), step)]
-        rows: dict[int, Probabilities] = {}
-        left = iter(list(enumerate(parts)))  # a list's iterator may be used by all: who is free takes the next part
+        It raises what a part raises.
+        """
+        rest = len(pixels) % self._cores
+        shared, left = np.split(pixels, [len(pixels) - rest])
+        step = self._at_once or max(1, len(shared) // self._cores)
+        parts = [self._pool.submit(self._alone, shared[at : at + step]) for at in range(0, len(shared), step)]
 
-        def work() -> None:
-            for number, part in left:
-                rows[number] = self._alone(part)
+        def rows() -> Probabilities:
+            found = [part.result() for part in parts]
+            if rest:
+                found.append(self._together(left))
+            return np.concatenate(found)
 
-        others = [self._pool.submit(work) for _ in range(self._cores - 1)]
-        try:
-            work()
-        finally:
-            wait(others)
-        for other in others:
-            other.result()
-        return [rows[number] for number in range(len(parts))]
+        return rows
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        return self.start(pixels)()

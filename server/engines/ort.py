@@ -32,7 +32,8 @@ class OrtCpuEngine:
         with tempfile.TemporaryDirectory(prefix="sesame-") as folder:
             optimised = _optimised(graph, Path(folder))
             alone, together = (partial(_one_by_one, _session(optimised, cores)) for cores in (1, threads))
-        self.run = Divided(threads, alone, together, at_once=1)
+        divided = Divided(threads, alone, together, at_once=1)
+        self.start, self.run = divided.start, divided.run
 
 
 def _optimised(graph: Path, folder: Path) -> Path:

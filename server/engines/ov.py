@@ -33,7 +33,8 @@ class OpenVinoCpuEngine:
             partial(_infer, _requests(core.compile_model(model, "CPU", {**config, properties.num_streams: streams})))
             for streams in (threads, 1)
         )
-        self.run = Divided(threads, alone, together)
+        divided = Divided(threads, alone, together)
+        self.start, self.run = divided.start, divided.run
 
 
 Requests = queue.SimpleQueue[openvino.InferRequest]

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from bundle.images import Picture, Pixels
 from bundle.predictions import Probabilities
 from server.admission import Admission
-from server.batch import Batch, Run
+from server.batch import Batch, Start
 from server.batcher import Batcher, Place
 from server.device import Device
 from server.engines import EngineFailed
+from server.engines.divided import Divided, Run
 from server.errors import Code, ServingError
 from server.pace import Pace
 from server.waiting import Caller
@@ -51,16 +53,24 @@ class Gate:
         await asyncio.to_thread(self.entered.acquire)
 
 
+def lazily(run: Run) -> Start:
+    """As an engine that cannot begin ahead."""
+    return lambda pixels: partial(run, pixels)
+
+
 def batcher_of(
     run: Run,
     places: int,
     max_batch: int,
     device: Device | None = None,
     observe: Callable[[Batch], None] = lambda batch: None,
+    start: Start | None = None,
 ) -> Batcher:
-    """A batcher that thinks its engine takes no time."""
+    """A batcher that thinks its engine takes no time. `start` goes before `run`."""
     pace = Pace(dict.fromkeys(range(1, max_batch + 1), 1e-9))
-    return Batcher(run, device or Device("test"), pace, max_batch, Admission(places, max_wait_s=9), observe)
+    return Batcher(
+        start or lazily(run), device or Device("test"), pace, max_batch, Admission(places, max_wait_s=9), observe
+    )
 
 
 def reserve(batcher: Batcher, images: int) -> list[Place]:
@@ -125,7 +135,7 @@ async def test_who_leaves_while_waiting_costs_the_engine_nothing() -> None:
     assert batcher.admission.taken == 2
     gate.let_through(2)
     assert (await running, await staying) == (0, 2)
-    assert gate.batches == [[0], [2]]
+    assert gate.batches == [[0], [1, 2]]
 
 
 async def test_who_leaves_while_in_the_engine_keeps_the_place_until_the_batch_ends() -> None:
@@ -179,17 +189,65 @@ async def test_several_batchers_share_a_device_and_the_longest_waiting_goes_firs
     assert gate.batches == [[0], [10, 11], [1]]
 
 
+async def test_an_engine_that_can_begins_with_the_next_full_batch_while_it_has_one() -> None:
+    begun: list[list[int]] = []
+    through = threading.Semaphore(0)
+
+    def start(pixels: Pixels) -> Callable[[], Probabilities]:
+        begun.append(pixels[:, 0, 0, 0].tolist())
+
+        def rows() -> Probabilities:
+            assert through.acquire(timeout=20)
+            if pixels[0, 0, 0, 0] == 3:
+                raise OSError("it broke on the way")
+            return pixels[:, 0, 0, :1].astype(np.float32)
+
+        return rows
+
+    batcher = batcher_of(_raises, places=8, max_batch=2, start=start)
+    first, *places = reserve(batcher, 5)
+    tasks = [begin(first, 0)]
+    while not begun:
+        await asyncio.sleep(0)
+    tasks += [begin(place, number) for number, place in enumerate(places, 1)]
+    while len(begun) < 2:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.02)
+    assert begun == [[0], [1, 2]]  # no third one: it is bound as late as can be
+    through.release(3)
+    assert await asyncio.gather(*tasks[:3]) == [0, 1, 2]
+    for failed in await asyncio.gather(*tasks[3:], return_exceptions=True):
+        assert isinstance(failed, ServingError)
+
+
+async def test_an_engine_that_cannot_begin_fails_its_batch_alone() -> None:
+    starts = iter([True, True, False])
+
+    def start(pixels: Pixels) -> Callable[[], Probabilities]:
+        if next(starts):  # at the first attempt, and at the second
+            raise MemoryError
+        return lambda: pixels[:, 0, 0, :1].astype(np.float32)
+
+    batcher = batcher_of(_raises, places=4, max_batch=4, start=start)
+    with pytest.raises(ServingError) as failed:
+        await begin(reserve(batcher, 1)[0], 1)
+    assert failed.value.code is Code.ENGINE_FAILED
+    assert await begin(reserve(batcher, 1)[0], 2) == 2
+
+
 @given(
     leaving=st.lists(st.tuples(st.integers(0, 63), st.integers(0, 6)), max_size=60),
     max_batch=st.integers(1, 16),
+    ahead=st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
 def test_whoever_leaves_everyone_else_gets_the_own_answer_and_every_place_comes_back(
-    leaving: list[tuple[int, int]], max_batch: int
+    leaving: list[tuple[int, int]], max_batch: int, ahead: bool
 ) -> None:
     async def scenario() -> None:
         gate = Gate(open=True)
-        batcher = batcher_of(gate.run, places=64, max_batch=max_batch)
+        start = Divided(2, gate.run, gate.run).start if ahead else None
+        batcher = batcher_of(gate.run, places=64, max_batch=max_batch, start=start)
         tasks = [begin(place, number) for number, place in enumerate(reserve(batcher, 64))]
         for moment in range(7):
             for number, when in leaving:
@@ -220,7 +278,7 @@ async def test_a_batch_is_told_by_its_size() -> None:
 
 
 def paced(run: Run, seconds: dict[int, float], observe: Callable[[Batch], None] = lambda batch: None) -> Batcher:
-    return Batcher(run, Device("test"), Pace(seconds), max(seconds), Admission(64, max_wait_s=99), observe)
+    return Batcher(lazily(run), Device("test"), Pace(seconds), max(seconds), Admission(64, max_wait_s=99), observe)
 
 
 async def test_a_caller_with_many_images_shares_batches_with_one_who_has_one() -> None:
@@ -251,7 +309,7 @@ async def test_a_full_batch_is_laid_out_while_the_one_before_it_runs_and_a_small
     assert gate.batches == [[0], [1, 2], [3, 4]]
 
 
-async def test_who_leaves_a_batch_that_is_bound_but_not_begun_costs_the_engine_nothing() -> None:
+async def test_a_bound_batch_that_all_have_left_costs_the_engine_nothing() -> None:
     gate = Gate()
     batcher = batcher_of(gate.run, places=64, max_batch=2)
     first = begin(reserve(batcher, 1)[0], 0)
@@ -272,7 +330,7 @@ async def test_who_leaves_a_batch_that_is_bound_but_not_begun_costs_the_engine_n
     gate.let_through(9)
     assert await two == 2
     await asyncio.wait((one, three, four))
-    assert gate.batches == [[0], [2]]
+    assert gate.batches == [[0], [1, 2]]
     assert batcher.admission.taken == 0
 
 
@@ -291,7 +349,7 @@ async def test_an_image_whose_time_has_run_out_costs_the_engine_nothing() -> Non
     with pytest.raises(ServingError) as refused:
         await hopeless
     assert refused.value.code is Code.DEADLINE
-    assert gate.batches == [[0], [2]]
+    assert gate.batches == [[0], [1, 2]]
 
 
 async def test_a_batch_is_no_larger_than_its_most_urgent_image_has_time_for() -> None:

@@ -33,12 +33,14 @@ def test_rows_come_in_the_order_of_the_images(cores: int, at_once: int | None, i
 
         return run
 
-    answers = Divided(cores, counted(alone), counted(together), at_once)(numbered(images))
+    answers = Divided(cores, counted(alone), counted(together), at_once).run(numbered(images))
     assert answers[:, 0].tolist() == list(range(images))
     assert sum(alone) == images - images % cores
     assert together == ([images % cores] if images % cores else [])
     if at_once is None and alone:
         assert alone == [images // cores] * cores
+    elif at_once:
+        assert max(alone, default=0) <= at_once
 
 
 def test_the_cores_work_at_the_same_time() -> None:
@@ -48,7 +50,24 @@ def test_the_cores_work_at_the_same_time() -> None:
         met.wait(timeout=10)
         return rows(pixels)
 
-    assert len(Divided(3, run, run)(numbered(6))) == 6
+    assert len(Divided(3, run, run).run(numbered(6))) == 6
+
+
+def test_a_core_that_is_done_begins_with_the_next_batch_while_the_other_still_works() -> None:
+    slow, second = threading.Event(), threading.Event()
+
+    def run(pixels: Pixels) -> Probabilities:
+        if pixels[0, 0, 0, 0] == 0:
+            assert slow.wait(timeout=10)
+        if pixels[0, 0, 0, 0] == 9:
+            second.set()
+        return rows(pixels)
+
+    divided = Divided(2, run, run)
+    first, then = divided.start(numbered(2)), divided.start(numbered(10)[8:])
+    assert second.wait(timeout=10)
+    slow.set()
+    assert (first()[:, 0].tolist(), then()[:, 0].tolist()) == ([0, 1], [8, 9])
 
 
 def test_a_part_that_raises_fails_the_batch_and_the_next_one_runs() -> None:
@@ -60,5 +79,5 @@ def test_a_part_that_raises_fails_the_batch_and_the_next_one_runs() -> None:
     divided = Divided(2, run, run, at_once=1)
     for _ in range(3):
         with pytest.raises(OSError, match="no device"):
-            divided(numbered(4))
-    assert len(divided(numbered(3))) == 3
+            divided.run(numbered(4))
+    assert len(divided.run(numbered(3))) == 3
