@@ -135,7 +135,7 @@ async def test_who_leaves_while_waiting_costs_the_engine_nothing() -> None:
     assert batcher.admission.taken == 2
     gate.let_through(2)
     assert (await running, await staying) == (0, 2)
-    assert gate.batches == [[0], [1, 2]]
+    assert gate.batches == [[0], [2]]
 
 
 async def test_who_leaves_while_in_the_engine_keeps_the_place_until_the_batch_ends() -> None:
@@ -349,7 +349,7 @@ async def test_an_image_whose_time_has_run_out_costs_the_engine_nothing() -> Non
     with pytest.raises(ServingError) as refused:
         await hopeless
     assert refused.value.code is Code.DEADLINE
-    assert gate.batches == [[0], [1, 2]]
+    assert gate.batches == [[0], [2]]
 
 
 async def test_a_batch_is_no_larger_than_its_most_urgent_image_has_time_for() -> None:
