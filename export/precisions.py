@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import onnx
+
 from bundle.images import Pixels
 from bundle.manifest import ParityRow
 from bundle.predictions import Probabilities
-from export import blame, judge, proof, quantise
-from export.graph import OPSET
+from export import blame, judge, narrow, proof, quantise
 from export.judge import Photos, Verdict
 from export.progress import Progress
 
-KNOWN = ("fp32", "int8", "bf16")
-"""fp32 is always written. bf16 is no graph of its own: an engine runs the fp32 graph in it, where the CPU can."""
+KNOWN = ("fp32", "int8", "bf16", "fp16", "int8-trt")
+"""fp32 is always written. GPUs take fp16, bf16 and int8-trt; CPUs int8, and bf16 without a graph of its own: an engine
+runs the fp32 graph in it, where the CPU can."""
 
 Runs = Callable[[bytes, Pixels], Probabilities]
 
@@ -40,53 +42,62 @@ def further(
     precisions: Sequence[str], model: bytes, photos: Photos, reference: Probabilities, progress: Progress
 ) -> Iterator[Further | Refused]:
     """Make and judge each precision besides fp32. `reference`: the torch network's answers to the judged photos."""
+    judging = _Judging(model, photos, reference, progress)
     for precision in precisions:
-        if precision == "int8":
-            progress.step(f"calibrating int8 on {len(photos.calibration)} photos")
-            quantised = quantise.to_int8(model, photos.calibration, progress.advance)
-            yield _judged("model.int8.onnx", "int8", quantised, _engines("int8"), model, photos, reference, progress)
-        elif precision == "bf16":
-            yield _judged("model.onnx", "bf16", model, _engines("bf16"), model, photos, reference, progress)
+        if precision in ("int8", "int8-trt"):
+            progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
+            quantised = quantise.to_int8(
+                model, photos.calibration, progress.advance, for_tensorrt=precision == "int8-trt"
+            )
+            yield judging.outcome(f"model.{precision}.onnx", precision, quantised)
+        if precision == "bf16":
+            yield judging.outcome("model.onnx", precision, model)
+        if precision in ("bf16", "fp16"):
+            yield judging.outcome(f"model.{precision}.onnx", precision, narrow.to_16_bit(model, precision))
 
 
 def _engines(precision: str) -> dict[str, Runs]:
-    """Those that are installed here and can run the precision."""
+    """Those that are installed here and show what the precision costs; a GPU's graphs are run as they are, slowly."""
     engines: dict[str, Runs] = {}
     if precision != "bf16":
         engines["onnxruntime-cpu"] = lambda model, pixels: proof.onnx_probabilities(model, pixels, _silent)
-    if proof.openvino_runs(precision):
+    if precision in ("int8", "bf16") and proof.openvino_runs(precision):
         engines["openvino-cpu"] = lambda model, pixels: proof.openvino_probabilities(model, pixels, precision)
     return engines
 
 
-def _judged(
-    file: str,
-    precision: str,
-    made: bytes,
-    engines: dict[str, Runs],
-    plain: bytes,
-    photos: Photos,
-    reference: Probabilities,
-    progress: Progress,
-) -> Further | Refused:
-    verdicts = []
-    for engine, run in engines.items():
-        progress.step(f"judging {precision} in {engine} on {len(photos.judged)} photos")
-        answers = run(made, photos.judged)
-        verdicts.append(judge.verdict(file, engine, precision, photos, reference, answers))
-    passed = [verdict for verdict in verdicts if verdict.passed]
-    if passed:
-        rows = tuple(verdict.row() for verdict in passed)
-        return Further(file, precision, OPSET, made if made is not plain else None, rows)
-    return Refused(precision, _why(verdicts, plain, made, photos))
+@dataclass(frozen=True)
+class _Judging:
+    """What graphs are judged by: the plain one, and the torch network's answers to photos."""
+
+    plain: bytes
+    photos: Photos
+    reference: Probabilities
+    progress: Progress
+
+    def outcome(self, file: str, precision: str, made: bytes) -> Further | Refused:
+        """In every engine that is here and can run it; one that it passes in is enough."""
+        verdicts = []
+        for engine, run in _engines(precision).items():
+            self.progress.step(f"judging {file} as {precision} in {engine} on {len(self.photos.judged)} photos")
+            answers = run(made, self.photos.judged)
+            verdicts.append(judge.verdict(file, engine, precision, self.photos, self.reference, answers))
+        if passed := [verdict for verdict in verdicts if verdict.passed]:
+            written = None if made is self.plain else made
+            return Further(file, precision, _opset(made), written, tuple(verdict.row() for verdict in passed))
+        return Refused(f"{precision} ({file})", self._why(verdicts, made))
+
+    def _why(self, verdicts: Sequence[Verdict], made: bytes) -> str:
+        if not verdicts:
+            return "No engine that is installed here runs it: `pip install openvino`, on a CPU with bfloat16."
+        sentences = "\n".join(f"  {verdict.sentence()}" for verdict in verdicts)
+        quantised = any(verdict.precision.startswith("int8") for verdict in verdicts)
+        worst = "\n" + blame.report(blame.layers(self.plain, made, self.photos.judged)) if quantised else ""
+        return f"It loses too much:\n{sentences}{worst}"
 
 
-def _why(verdicts: Sequence[Verdict], plain: bytes, made: bytes, photos: Photos) -> str:
-    if not verdicts:
-        return "No engine that is installed here runs it: `pip install openvino`, on a CPU with bfloat16."
-    sentences = "\n".join(f"  {verdict.sentence()}" for verdict in verdicts)
-    worst = "" if made is plain else "\n" + blame.report(blame.layers(plain, made, photos.judged))
-    return f"It loses too much:\n{sentences}{worst}"
+def _opset(model: bytes) -> int:
+    return next(row.version for row in onnx.load_from_string(model).opset_import if not row.domain)
 
 
 def _silent(done: int, total: int) -> None:

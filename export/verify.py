@@ -154,9 +154,15 @@ def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | str]]:
 
 
 def _parity(folder: Path, graph: Graph) -> str:
-    """The graph's answers to the probe by ONNX Runtime on the CPU, beside those that the torch network gave."""
+    """The graph's answers to the probe on the CPU, beside those that the torch network gave."""
     probe = Probe.from_bytes((folder / "probe.npz").read_bytes())
-    answers = proof.onnx_probabilities((folder / graph.file).read_bytes(), probe.pixels, lambda done, total: None)
+    model = (folder / graph.file).read_bytes()
+    if graph.precision != "bf16":
+        answers = proof.onnx_probabilities(model, probe.pixels, lambda done, total: None)
+    elif proof.openvino_runs("bf16"):
+        answers = proof.openvino_probabilities(model, probe.pixels, "bf16")
+    else:
+        return "not run: that needs OpenVINO and a CPU with bfloat16"
     if answers.shape != probe.probabilities.shape:
         raise BundleError(f"It gives {answers.shape[1]} classes, and the probe has {probe.probabilities.shape[1]}.")
     found = parity.compare(probe.probabilities, answers)

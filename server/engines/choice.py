@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 ENGINES = ("onnxruntime-cpu", "openvino-cpu")
 PRECISIONS = ("fp32", "bf16", "int8")
+_FOR_CPUS = ("fp32", "int8")  # graphs; the others of a bundle are a GPU's
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _candidates(bundle: Bundle, threads: int) -> Iterator[Candidate]:
     """Every engine that is installed over every graph; of lower precisions those whose proof is in the manifest."""
     proven = {(row.file, row.engine, row.precision) for row in bundle.manifest.parity}
     for engine, (make, precisions) in _installed().items():
-        for graph in bundle.manifest.graphs:
+        for graph in [graph for graph in bundle.manifest.graphs if graph.precision in _FOR_CPUS]:
             for precision in precisions if graph.precision == "fp32" else (graph.precision,):
                 if precision == "fp32" or (graph.file, engine, precision) in proven:
                     yield Candidate(engine, precision, partial(make, bundle.path / graph.file, threads, precision))

@@ -1,14 +1,16 @@
 """INT8 is written where it is proven, and refused, with the layers to blame, where it costs too much."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
 
 from bundle import files, parity
 from bundle.files import Bundle
-from export import blame, commands, judge, labelled, precisions, proof, quantise, samples
+from export import blame, commands, judge, labelled, narrow, precisions, proof, quantise, samples
 from export.errors import ExportError
 from export.judge import Photos
 from export.progress import Progress
@@ -80,13 +82,78 @@ def test_a_planted_bad_calibration_is_refused_with_the_layers_to_blame(
 ) -> None:
     honest = quantise.to_int8
     monkeypatch.setattr(
-        quantise, "to_int8", lambda model, pixels, advance: honest(model, pixels, advance, percentile=60)
+        quantise, "to_int8", lambda model, pixels, advance, **rules: honest(model, pixels, advance, 60, **rules)
     )
     (outcome,) = precisions.further(("fp32", "int8"), model, photos, reference, Progress())
     assert isinstance(outcome, precisions.Refused)
     assert "at least 98% wanted" in outcome.report
     assert "95 % interval" in outcome.report
     assert "dB" in outcome.report
+
+
+def test_graphs_for_gpus_pass_with_their_figures(model: bytes, photos: Photos, reference: np.ndarray) -> None:
+    outcomes = list(precisions.further(("fp16", "int8-trt"), model, photos, reference, Progress()))
+    made = {outcome.file: outcome for outcome in outcomes if isinstance(outcome, precisions.Further)}
+    assert list(made) == ["model.fp16.onnx", "model.int8-trt.onnx"]
+    for outcome in made.values():
+        (row,) = outcome.rows
+        assert (row.engine, row.precision, row.images) == ("onnxruntime-cpu", outcome.precision, 2000)
+        assert 0 < row.max_dp < 0.5
+
+
+def test_bfloat16_is_a_graph_for_gpus_and_a_way_to_run_the_fp32_graph(
+    model: bytes, photos: Photos, reference: np.ndarray
+) -> None:
+    if not proof.openvino_runs("bf16"):
+        pytest.skip("needs OpenVINO and a CPU with bfloat16: nothing else runs such convolutions here")
+    outcomes = list(precisions.further(("bf16",), model, photos, reference, Progress()))
+    assert [(outcome.file, outcome.opset, outcome.model is None) for outcome in outcomes] == [  # type: ignore[union-attr]
+        ("model.onnx", 20, True),
+        ("model.bf16.onnx", 22, False),
+    ]
+
+
+def test_tensorrt_gets_int8_around_zero_float_biases_and_nothing_quantised_before_se(
+    bundle: Bundle, model: bytes
+) -> None:
+    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent, for_tensorrt=True))
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
+    users = defaultdict(list)
+    for node in quantised.graph.node:
+        for name in node.input:
+            users[name].append(node)
+    restored = [node for node in quantised.graph.node if node.op_type == "DequantizeLinear"]
+    assert restored
+    for node in restored:
+        zero = constants[node.input[2]]
+        assert zero.dtype == np.int8
+        assert not zero.any()
+        assert not any("/se/" in user.name for user in users[node.output[0]])
+    convolutions = [node for node in quantised.graph.node if node.op_type == "Conv" and "/se/" not in node.name]
+    assert all(constants[node.input[2]].dtype == np.float32 for node in convolutions if len(node.input) > 2)
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
+def test_16_bit_is_what_lies_between_normalisation_and_softmax(model: bytes, precision: str, kind: int) -> None:
+    narrowed = onnx.load_from_string(narrow.to_16_bit(model, precision))
+    weights = {tensor.name: tensor.data_type for tensor in narrowed.graph.initializer}
+    assert {weights.pop("mean"), weights.pop("std")} == {TensorProto.FLOAT}
+    assert set(weights.values()) - {TensorProto.INT64} == {kind}
+    inferred = onnx.shape_inference.infer_shapes(narrowed)
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    for node in narrowed.graph.node:
+        if node.op_type in ("Conv", "Relu", "Add", "Mul", "Gemm", "Sigmoid"):
+            assert types[node.output[0]] == kind
+    assert narrow.to_16_bit(model, precision) == narrow.to_16_bit(model, precision)
+
+
+def test_a_weight_that_fp16_cannot_hold_is_told(model: bytes) -> None:
+    loud = onnx.load_from_string(model)
+    tensor = next(tensor for tensor in loud.graph.initializer if tensor.name.endswith("conv1.weight"))
+    values = numpy_helper.to_array(tensor) * np.float32(1e7)
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    with pytest.raises(ExportError, match=f"{tensor.name} are too large for fp16: take bf16"):
+        narrow.to_16_bit(loud.SerializeToString(), "fp16")
 
 
 def test_the_worst_layer_is_the_one_that_was_spoilt(bundle: Bundle, model: bytes) -> None:

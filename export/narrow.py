@@ -1,0 +1,59 @@
+"""Narrow: a graph with everything between normalisation and softmax in 16 bit, as GPUs want it."""
+
+from collections.abc import Sequence
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper, version_converter
+
+from export.errors import ExportError
+from export.graph import INPUT, OUTPUT
+
+OPSET = {"fp16": 20, "bf16": 22}
+"""ONNX knows convolutions and pools of bfloat16 from opset 22 on."""
+
+_NORMALISING = ("Transpose", "Cast", "Sub", "Div")  # what `ServedNetwork` does before the network
+_TYPES = {"fp16": (TensorProto.FLOAT16, np.float16), "bf16": (TensorProto.BFLOAT16, ml_dtypes.bfloat16)}
+
+
+def to_16_bit(model: bytes, precision: str) -> bytes:
+    """The fp32 graph in "fp16" or "bf16"; pixels are still normalised, and probabilities made of logits, in float32.
+
+    Batch norms are folded into the weights already, so each of these is rounded once. Raises ExportError where one is
+    too large for fp16.
+    """
+    kind, numbers = _TYPES[precision]
+    narrowed = version_converter.convert_version(onnx.load_from_string(model), OPSET[precision])
+    graph = narrowed.graph
+    nodes = list(graph.node)
+    normalising = _normalising(nodes)
+    kept = {name for node in normalising for name in node.input}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+            values = numpy_helper.to_array(tensor)
+            if precision == "fp16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+                raise ExportError(f"The weights {tensor.name} are too large for fp16: take bf16.")
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(numbers), tensor.name))
+    del graph.node[:], graph.value_info[:]
+    for node in nodes:
+        if node.output[0] == OUTPUT:
+            graph.node.append(helper.make_node("Cast", node.input, ["logits"], "logits", to=TensorProto.FLOAT))
+            node.input[0] = "logits"
+        if node is normalising[-1]:
+            narrow = helper.make_node("Cast", ["normalised"], node.output, "narrow", to=kind)
+            node.output[0] = "normalised"
+            graph.node.extend([node, narrow])
+        else:
+            graph.node.append(node)
+    onnx.checker.check_model(narrowed, full_check=True)
+    return narrowed.SerializeToString(deterministic=True)
+
+
+def _normalising(nodes: Sequence[NodeProto]) -> list[NodeProto]:
+    """Those that stand, one after the other, between the pixels and the network."""
+    found: list[NodeProto] = []
+    for node in nodes:
+        if node.input and node.input[0] == (found[-1].output[0] if found else INPUT) and node.op_type in _NORMALISING:
+            found.append(node)
+    return found
