@@ -111,6 +111,9 @@ def _leave_before_se(model: onnx.ModelProto) -> None:
                     reader.input[:] = [quantise.input[0] if name == node.output[0] else name for name in reader.input]
             for node in (quantise, *restored):
                 nodes.remove(node)
+    read = {name for node in nodes for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
 
 
 def _kept_in_float(model: onnx.ModelProto) -> list[str]:

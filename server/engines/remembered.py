@@ -25,7 +25,7 @@ class Remembered:
 
     def key(self, bundle: Bundle, threads: int, candidates: Sequence[str]) -> str:
         """Of all that the rates depend on: the bundle, the processor and the engines' versions."""
-        versions = [_version(package) for package in ("onnxruntime", "openvino")]
+        versions = [_version(package) for package in ("sesame", "onnxruntime", "openvino")]
         machine = [_processor(), threads, *versions, *candidates]
         text = json.dumps([bundle.manifest.to_json(), *map(str, machine)])
         return hashlib.sha256(text.encode()).hexdigest()

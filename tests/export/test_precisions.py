@@ -14,6 +14,8 @@ from export import blame, commands, judge, labelled, narrow, precisions, proof, 
 from export.errors import ExportError
 from export.judge import Photos
 from export.progress import Progress
+from tests import oracles
+from tests.trained import weights
 
 
 def silent(done: int, total: int) -> None:
@@ -208,3 +210,26 @@ def test_convert_writes_both_graphs_and_their_table(tmp_path: Path, shared: Path
     assert "int8 in onnxruntime-cpu" in card
     again = proof.onnx_probabilities(written.graph("int8")[1].read_bytes(), written.probe.pixels, silent)
     assert parity.compare(written.probe.probabilities, again).kept("int8")
+
+
+def test_a_real_cifar_network_passes_in_int8(tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = weights(shared, "se_resnet20_cifar10_moskomule_r8.pth")
+    asked = ["convert", str(checkpoint), "--bundles", str(tmp_path), "--labels", "cifar-10"]
+    assert commands.run([*asked, "--precision", "fp32,int8,int8-trt", "--calibrate", str(shared / "cifar10")]) == 0
+    graphs = files.read(tmp_path / "seresnet20" / "1").manifest.graphs
+    assert [graph.precision for graph in graphs] == ["fp32", "int8", "int8-trt"]
+
+
+def test_a_real_mobilenet_is_refused_in_int8_with_its_layers_and_written_in_fp32(
+    tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracles.timm()
+    checkpoint = weights(shared, "mobilenetv3_small_tfhub_int8perchannel_dequant.pth")
+    asked = ["convert", str(checkpoint), "--bundles", str(tmp_path), "--arch", "timm:tf_mobilenetv3_small_100"]
+    photos = ["--calibrate", str(shared / "tiny-imagenet" / "train"), "--judge", str(shared / "photos")]
+    assert commands.run([*asked, "--precision", "fp32,int8", *photos]) == 1
+    told = capsys.readouterr().err
+    assert "int8 (model.int8.onnx) was not written. It loses too much" in told
+    assert "dB" in told
+    graphs = files.read(tmp_path / "tf_mobilenetv3_small_100" / "1").manifest.graphs
+    assert [graph.precision for graph in graphs] == ["fp32"]

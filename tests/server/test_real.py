@@ -16,15 +16,9 @@ from server.pb.sesame.v1 import classifier_pb2 as pb
 from tests import networks, oracles
 from tests.models.trained_elsewhere import telling
 from tests.server.faces import Client, running
+from tests.trained import weights
 
 pytestmark = pytest.mark.anyio
-
-
-def weights(shared: Path, name: str) -> Path:
-    path = shared / "weights" / name
-    if not path.exists():
-        pytest.skip(f"{name} is not in the shared data")
-    return path
 
 
 def hits(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> tuple[float, float]:
