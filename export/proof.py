@@ -1,6 +1,8 @@
 """The proof of an exported graph: its probabilities beside the torch network's own, on the same pixels."""
 
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -39,20 +41,25 @@ def onnx_probabilities(model: bytes, pixels: Pixels, advance: Advance) -> Probab
 def openvino_runs(precision: str) -> bool:
     """Whether OpenVINO is installed and does this precision on this CPU."""
     try:
-        import openvino
+        core = _openvino_core()
     except ImportError:
         return False
-    return precision != "bf16" or "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return precision != "bf16" or "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def openvino_probabilities(model: bytes, pixels: Pixels, precision: str) -> Probabilities:
     """(n, classes) from OpenVINO on the CPU, float work in float32 or, for "bf16", in bfloat16."""
-    import openvino
-
-    core = openvino.Core()
+    core = _openvino_core()
     config = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
     request = core.compile_model(core.read_model(model), "CPU", config).create_infer_request()
     return _in_batches(lambda batch: np.array(request.infer({0: batch})[0]), pixels, lambda done, total: None)
+
+
+def _openvino_core() -> Any:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report the import
+    import openvino
+
+    return openvino.Core()
 
 
 def demand_parity(reference: Probabilities, exported: Probabilities) -> Parity:

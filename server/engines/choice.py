@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -109,6 +110,7 @@ def _installed() -> dict[str, tuple[Callable[[Path, int, str], Engine], tuple[st
         OrtCpuEngine.name: (OrtCpuEngine, ("fp32",))
     }
     if importlib.util.find_spec("openvino"):
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report the import
         from server.engines import ov  # large, and not everybody's
 
         found[ov.OpenVinoCpuEngine.name] = (ov.OpenVinoCpuEngine, ov.precisions())

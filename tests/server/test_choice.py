@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import logging
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -142,3 +144,12 @@ def test_openvino_answers_the_demos_probe_as_torch_did(bundle: Bundle) -> None:
     engine = OpenVinoCpuEngine(bundle.graph("fp32")[1], 2, "fp32")
     assert engines.check(engine, bundle.probe, 5).images == 32
     assert OpenVinoCpuEngine.name in choice._installed()
+
+
+def test_openvino_reports_to_nobody() -> None:
+    pytest.importorskip("openvino", reason="needs OpenVINO")
+    script = (
+        "import sys; from server.engines import choice; choice._installed(); "
+        "assert 'openvino' in sys.modules; assert sys.modules['openvino_telemetry'] is None"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
