@@ -16,6 +16,8 @@ KNOWN = ("fp32", "int8", "bf16", "fp16", "int8-trt")
 """fp32 is always written. GPUs take fp16, bf16 and int8-trt; CPUs int8, and bf16 without a graph of its own: an engine
 runs the fp32 graph in it, where the CPU can."""
 
+_QUANTISED = {"int8": quantise.FOR_CPUS, "int8-trt": quantise.FOR_TENSORRT}
+
 Runs = Callable[[bytes, Pixels], Probabilities]
 
 
@@ -44,11 +46,9 @@ def further(
     """Make and judge each precision besides fp32. `reference`: the torch network's answers to the judged photos."""
     judging = _Judging(model, photos, reference, progress)
     for precision in precisions:
-        if precision in ("int8", "int8-trt"):
+        if rules := _QUANTISED.get(precision):
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
-            quantised = quantise.to_int8(
-                model, photos.calibration, progress.advance, for_tensorrt=precision == "int8-trt"
-            )
+            quantised = quantise.to_int8(model, photos.calibration, progress.advance, rules)
             yield judging.outcome(f"model.{precision}.onnx", precision, quantised)
         if precision == "bf16":
             yield judging.outcome("model.onnx", precision, model)

@@ -4,8 +4,8 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,55 +31,80 @@ PERCENTILE = 99.99
 """Of an activation's values the range holds so many; what is beyond is clipped. The whole range (100) cost a
 MobileNetV3-Small 9 to 17 points more."""
 
-_KINDS = ["Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool"]
 _PIECE = 4  # images whose activations are held in memory at once
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What an engine wants quantised, in which kinds of nodes and how."""
+
+    kinds: tuple[str, ...]
+    activations: QuantType
+    symmetric: bool
+    options: Mapping[str, Any]
+
+
+FOR_CPUS = Rules(("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool"), QuantType.QUInt8, symmetric=False, options={})
+
+_INPUTS_ALONE = ("Conv", "Gemm", "MatMul", "Add")
+FOR_TENSORRT = Rules(
+    _INPUTS_ALONE,
+    QuantType.QInt8,
+    symmetric=True,
+    options={
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "OpTypesToExcludeOutputQuantization": list(_INPUTS_ALONE),
+    },
+)
+"""Around zero, biases in float, and inputs alone but for the scaled input of a sum: so what follows a convolution, and
+scale, sum and ReLU, can become one kernel each."""
+
+
 def to_int8(
-    model: bytes, pixels: Pixels, advance: Advance, percentile: float = PERCENTILE, *, for_tensorrt: bool = False
+    model: bytes, pixels: Pixels, advance: Advance, rules: Rules = FOR_CPUS, percentile: float = PERCENTILE
 ) -> bytes:
-    """The graph with Q/DQ around convolutions, linear layers and sums, as CPUs want it: weights signed and per channel,
-    activations unsigned. TensorRT wants these signed and around zero too, biases in float, and what an SE block weighs
-    not quantised before it, so that scale, sum and ReLU become one kernel.
+    """The graph with Q/DQ around convolutions, linear layers and sums; weights are signed and per channel.
 
     SE blocks, their gates' multiplications and depthwise convolutions stay in float: they have hardly any of the work,
     and there quantisation breaks. `pixels` (n, h, w, 3) are what activations' ranges are taken from.
     """
-    activations = QuantType.QInt8 if for_tensorrt else QuantType.QUInt8
-    rules = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} if for_tensorrt else {}
     with tempfile.TemporaryDirectory(prefix="sesame-int8-") as folder, _quietly():
         plain, prepared, ranges, done = (Path(folder) / name for name in ("a.onnx", "b.onnx", "ranges.json", "c.onnx"))
         plain.write_bytes(model)
         quant_pre_process(plain, prepared, skip_optimization=True, skip_symbolic_shape=True)
-        _calibrate(prepared, pixels, percentile, for_tensorrt, ranges, advance)
+        _calibrate(prepared, pixels, rules, percentile, ranges, advance)
         quantize_static(
             prepared,
             done,
             None,
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_KINDS,
+            op_types_to_quantize=list(rules.kinds),
             per_channel=True,
-            activation_type=activations,
+            activation_type=rules.activations,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_kept_in_float(onnx.load(prepared)),
             calibrate_method=CalibrationMethod.Percentile,
             calibration_cache_path=ranges,
-            extra_options=rules,
+            extra_options=dict(rules.options),
         )
         quantised = onnx.load(done)
-        if for_tensorrt:
-            _leave_before_se(quantised)
+        if rules is FOR_TENSORRT:
+            _leave_after_se(quantised)
         return _stripped(quantised)
 
 
-def _calibrate(model: Path, pixels: Pixels, percentile: float, symmetric: bool, ranges: Path, advance: Advance) -> None:
+def _calibrate(
+    model: Path, pixels: Pixels, rules: Rules, percentile: float, ranges: Path, advance: Advance
+) -> None:
     """Write the range of each activation. Images go through in pieces, or all activations of all would be held."""
     calibrator = create_calibrator(
         model,
-        _KINDS,
+        list(rules.kinds),
         augmented_model_path=str(model.with_name("augmented.onnx")),
         calibrate_method=CalibrationMethod.Percentile,
-        extra_options={"percentile": percentile, "symmetric": symmetric},
+        extra_options={"percentile": percentile, "symmetric": rules.symmetric},
     )
     for start in range(0, len(pixels), _PIECE):
         calibrator.collect_data(_Reader(pixels[start : start + _PIECE]))
@@ -95,25 +120,23 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._images, None)
 
 
-def _leave_before_se(model: onnx.ModelProto) -> None:
-    """Take Q/DQ away from activations that only SE blocks read."""
-    nodes = model.graph.node
-    users: dict[str, list[NodeProto]] = defaultdict(list)
+def _leave_after_se(model: onnx.ModelProto) -> None:
+    """Take Q/DQ away from what SE blocks have scaled."""
+    graph = model.graph
+    scaled = {name for node in graph.node if node.op_type == "Mul" and "/se/" in node.name for name in node.output}
+    instead: dict[str, str] = {}  # a tensor that was quantised: the one it was made of
+    for node in graph.node:
+        source = instead.get(node.input[0], node.input[0])
+        if source in scaled and node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            instead[node.output[0]] = source
+    nodes = [node for node in graph.node if node.output[0] not in instead]
     for node in nodes:
-        for name in node.input:
-            users[name].append(node)
-    for quantise in [node for node in nodes if node.op_type == "QuantizeLinear"]:
-        restored = users[quantise.output[0]]
-        readers = [reader for node in restored for reader in users[node.output[0]]]
-        if readers and all("/se/" in reader.name for reader in readers):
-            for reader in readers:
-                for node in restored:
-                    reader.input[:] = [quantise.input[0] if name == node.output[0] else name for name in reader.input]
-            for node in (quantise, *restored):
-                nodes.remove(node)
+        node.input[:] = [instead.get(name, name) for name in node.input]
     read = {name for node in nodes for name in node.input}
-    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
-        model.graph.initializer.remove(tensor)
+    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
 
 
 def _kept_in_float(model: onnx.ModelProto) -> list[str]:

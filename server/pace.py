@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-_WEIGHT = 0.2  # of the newest batch in the mean
+_WEIGHT = 0.2  # of the newest piece of work in the mean, if it is of the largest size; smaller ones count for less
 _HALF_LIFE_S = 10.0
 
 
@@ -36,9 +36,13 @@ class Pace:
         return self.slowness * (whole * self._measured_s[-1] + self._of_one_piece(rest))
 
     def saw(self, images: int, seconds: float) -> None:
-        """Learn from one piece of work of at most the largest measured size."""
-        seen = seconds / max(1e-9, self._of_one_piece(images))
-        self._slowness = (1 - _WEIGHT) * self.slowness + _WEIGHT * seen
+        """Learn from one piece of work of at most the largest measured size.
+
+        Pieces count by the time they should take: what disturbed a single image would not make a full batch as slow.
+        """
+        expected_s = max(1e-9, self._of_one_piece(images))
+        weight = _WEIGHT * expected_s / max(expected_s, self._measured_s[-1])
+        self._slowness = (1 - weight) * self.slowness + weight * seconds / expected_s
         self._seen_at_s = self._clock()
 
     def _of_one_piece(self, images: int) -> float:

@@ -84,7 +84,7 @@ def test_a_planted_bad_calibration_is_refused_with_the_layers_to_blame(
 ) -> None:
     honest = quantise.to_int8
     monkeypatch.setattr(
-        quantise, "to_int8", lambda model, pixels, advance, **rules: honest(model, pixels, advance, 60, **rules)
+        quantise, "to_int8", lambda model, pixels, advance, rules: honest(model, pixels, advance, rules, percentile=60)
     )
     (outcome,) = precisions.further(("fp32", "int8"), model, photos, reference, Progress())
     assert isinstance(outcome, precisions.Refused)
@@ -118,7 +118,7 @@ def test_bfloat16_is_a_graph_for_gpus_and_a_way_to_run_the_fp32_graph(
 def test_tensorrt_gets_int8_around_zero_float_biases_and_nothing_quantised_before_se(
     bundle: Bundle, model: bytes
 ) -> None:
-    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent, for_tensorrt=True))
+    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent, quantise.FOR_TENSORRT))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
     users = defaultdict(list)
     for node in quantised.graph.node:

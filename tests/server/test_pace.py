@@ -33,3 +33,11 @@ def test_a_stall_is_forgotten_in_time_even_if_nothing_is_seen_any_more() -> None
     assert pace.seconds(1) > 1
     clock.now_s += 200
     assert pace.seconds(1) == pytest.approx(0.010, rel=0.01)
+
+
+def test_what_disturbed_one_image_does_not_make_full_batches_slow() -> None:
+    one, full = (Pace({1: 0.010, 8: 0.080}, Clock()) for _ in range(2))
+    one.saw(1, 0.070)
+    full.saw(8, 0.560)
+    assert full.slowness == pytest.approx(2.2)
+    assert one.slowness == pytest.approx(1.15)

@@ -1,0 +1,162 @@
+"""Outline: each SE block of a graph as two functions of the domain `sesame`, which TensorRT can give to a kernel each.
+
+A graph so outlined is for building plans only. Where no plugin of a function's name is registered TensorRT's parser
+inlines the function; where one is, the parser takes it, since 10.15 only if the node names the plugin's namespace. ONNX
+Runtime inlines functions too, which is how the graph is proven equal. Other runtimes cannot read them, so bundles hold
+plain graphs.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import FunctionProto, GraphProto, NodeProto, helper, numpy_helper
+
+DOMAIN = "sesame"
+PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": "1"}
+"""Attributes of each node, by which TensorRT's parser finds a plugin."""
+
+_GATE = ("ReduceMean", "Conv", "Relu", "Conv", "Sigmoid")
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """The graph, and the SE blocks that became functions and those that did not, by name."""
+
+    model: bytes
+    blocks: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def outline(model: bytes, blocks: Sequence[str]) -> Outlined:
+    """Replace the nodes of SE blocks, `layer1.0`, in a plain graph of any precision.
+
+    `SEGate(x, w1, b1, w2, b2)` is σ(w2·relu(w1·mean(x) + b1) + b2), and `SEScaleAddRelu(x, gate, residual)` is
+    relu(gate·x + residual); where no sum and ReLU follow, `SEScale(x, gate)`. Absent biases become zeros, as functions
+    have no optional inputs. A block that is something else, with a hard sigmoid say, is left as it is.
+    """
+    outlined = onnx.load_from_string(model)
+    graph = _Graph(outlined.graph)
+    done = [block for block in blocks if graph.outline(block)]
+    if done:
+        graph.rewrite()
+        opset = next(row.version for row in outlined.opset_import if not row.domain)
+        outlined.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+        outlined.functions.extend(_functions(opset, {node.op_type for node in outlined.graph.node}))
+        onnx.checker.check_model(outlined, full_check=True)
+    left = tuple(block for block in blocks if block not in done)
+    return Outlined(outlined.SerializeToString(deterministic=True), tuple(done), left)
+
+
+class _Graph:
+    """A graph, and what is to be put in place of which of its nodes."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self._graph = graph
+        self._maker = {name: node for node in graph.node for name in node.output}
+        self._user = {name: node for node in graph.node for name in node.input}
+        self._uses = Counter(name for node in graph.node for name in node.input)
+        self._uses.update(output.name for output in graph.output)
+        self._weights = {tensor.name: tensor for tensor in graph.initializer}
+        self._instead: dict[str, NodeProto | None] = {}  # by a node's output: what replaces it
+
+    def outline(self, block: str) -> bool:
+        """Whether the nodes of that block are the pattern, and will be replaced."""
+        scale = next((node for node in self._graph.node if node.name == f"{block}/se/Mul"), None)
+        for x, gate in (scale.input, scale.input[::-1]) if scale else ():
+            if (chain := self._gate(x, gate)) is not None:
+                self._replace_gate(f"{block}/se/SEGate", x, chain)
+                self._replace_scale(f"{block}/se", x, gate, scale)
+                return True
+        return False
+
+    def rewrite(self) -> None:
+        nodes = [self._instead.get(node.output[0], node) for node in self._graph.node]
+        del self._graph.node[:], self._graph.value_info[:]
+        self._graph.node.extend(node for node in nodes if node is not None)
+        read = {name for node in self._graph.node for name in node.input}
+        kept = [tensor for name, tensor in self._weights.items() if name in read]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
+
+    def _gate(self, x: str, gate: str) -> list[NodeProto] | None:
+        """The nodes that make a gate of x, first to last, if they are the pattern and nobody else reads between."""
+        chain: list[NodeProto] = []
+        for kind in reversed(_GATE):
+            node = self._maker.get(chain[0].input[0] if chain else gate)
+            if node is None or node.op_type != kind or self._uses[node.output[0]] != 1:
+                return None
+            chain.insert(0, node)
+        mean = chain[0]
+        axes = self._weights.get(mean.input[1]) if len(mean.input) > 1 else None
+        spatial = axes is not None and sorted(numpy_helper.to_array(axes) % 4) == [2, 3]
+        kept = next((item.i for item in mean.attribute if item.name == "keepdims"), 1)
+        return chain if mean.input[0] == x and spatial and kept else None
+
+    def _replace_gate(self, name: str, x: str, chain: Sequence[NodeProto]) -> None:
+        inputs = [x]
+        for convolution in (chain[1], chain[3]):
+            inputs += [convolution.input[1], self._bias(convolution)]
+        for node in chain:
+            self._instead[node.output[0]] = None
+        self._instead[chain[-1].output[0]] = _function_node("SEGate", name, inputs, chain[-1].output[0])
+
+    def _replace_scale(self, name: str, x: str, gate: str, scale: NodeProto) -> None:
+        add = self._only_user(scale, "Add")
+        relu = self._only_user(add, "Relu") if add else None
+        if add is None or relu is None:
+            self._instead[scale.output[0]] = _function_node("SEScale", f"{name}/SEScale", [x, gate], scale.output[0])
+            return
+        residual = add.input[1] if add.input[0] == scale.output[0] else add.input[0]
+        for node in (scale, add):
+            self._instead[node.output[0]] = None
+        kind = "SEScaleAddRelu"
+        self._instead[relu.output[0]] = _function_node(kind, f"{name}/{kind}", [x, gate, residual], relu.output[0])
+
+    def _bias(self, convolution: NodeProto) -> str:
+        if len(convolution.input) > 2:
+            return str(convolution.input[2])
+        weight = numpy_helper.to_array(self._weights[convolution.input[1]])
+        zeros = numpy_helper.from_array(np.zeros(len(weight), weight.dtype), f"{convolution.input[1]}.no_bias")
+        self._weights[zeros.name] = zeros
+        return str(zeros.name)
+
+    def _only_user(self, node: NodeProto, kind: str) -> NodeProto | None:
+        user = self._user.get(node.output[0])
+        return user if user and user.op_type == kind and self._uses[node.output[0]] == 1 else None
+
+
+def _function_node(kind: str, name: str, inputs: Sequence[str], output: str) -> NodeProto:
+    return helper.make_node(kind, inputs, [output], name, domain=DOMAIN, **PLUGIN)
+
+
+def _functions(opset: int, wanted: set[str]) -> list[FunctionProto]:
+    """Those that are used. Their bodies have no constants, so types come from the inputs alone."""
+    bodies = {
+        "SEGate": (
+            ("x", "w1", "b1", "w2", "b2"),
+            [
+                ("GlobalAveragePool", ["x"], "mean"),
+                ("Conv", ["mean", "w1", "b1"], "squeezed"),
+                ("Relu", ["squeezed"], "rectified"),
+                ("Conv", ["rectified", "w2", "b2"], "excited"),
+                ("Sigmoid", ["excited"], "y"),
+            ],
+        ),
+        "SEScale": (("x", "gate"), [("Mul", ["x", "gate"], "y")]),
+        "SEScaleAddRelu": (
+            ("x", "gate", "residual"),
+            [("Mul", ["x", "gate"], "scaled"), ("Add", ["scaled", "residual"], "sum"), ("Relu", ["sum"], "y")],
+        ),
+    }
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
+    return [
+        helper.make_function(
+            DOMAIN, name, inputs, ["y"], [helper.make_node(kind, read, [made]) for kind, read, made in body], opsets,
+            attributes=list(PLUGIN),
+        )
+        for name, (inputs, body) in bodies.items()
+        if name in wanted
+    ]  # fmt: skip

@@ -1,0 +1,138 @@
+"""Outlined SE blocks: the same answers as the plain graph, by the rules that TensorRT's parser has."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import inliner
+from torch import nn
+
+from bundle import files, parity
+from bundle.files import Bundle
+from export import narrow, proof, quantise
+from export.graph import ServedNetwork, to_onnx
+from export.outline import DOMAIN, outline
+from export.samples import generated
+from models.fixed import Family
+from models.paper import seresnet
+from models.se import block_name, se_modules
+from models.seinceptionresnet import SE_INCEPTION_RESNET_V2
+from models.semobilenet import SE_MOBILENET
+from models.sevgg import SE_VGG_16
+from tests import oracles
+from tests.models.trained_elsewhere import seeded, telling
+
+KNOWN = {"SEGate": 5, "SEScale": 2, "SEScaleAddRelu": 3}
+
+
+def silent(done: int, total: int) -> None:
+    pass
+
+
+def exported(network: nn.Module, size: int) -> tuple[bytes, list[str]]:
+    served = ServedNetwork(network, (128.0,) * 3, (64.0,) * 3).eval()
+    return to_onnx(served, size, size), [block_name(name) for name, _, _ in se_modules(network)]
+
+
+@pytest.fixture(scope="module")
+def bundle(demo: Path) -> Bundle:
+    return files.read(demo)
+
+
+@pytest.fixture(scope="module")
+def blocks(bundle: Bundle) -> list[str]:
+    return [row.name for row in bundle.manifest.architecture.se_blocks]
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16", "bf16", "int8-trt"])
+def precision(request: pytest.FixtureRequest) -> str:
+    """All that a GPU is given."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(precision: str, bundle: Bundle) -> bytes:
+    """The demo."""
+    plain = bundle.graph("fp32")[1].read_bytes()
+    if precision == "fp32":
+        return plain
+    if precision == "int8-trt":
+        return quantise.to_int8(plain, bundle.probe.pixels, silent, quantise.FOR_TENSORRT)
+    return narrow.to_16_bit(plain, precision)
+
+
+def answers(model: bytes, precision: str, bundle: Bundle) -> np.ndarray:
+    """By ONNX Runtime; in bfloat16, which it cannot, by OpenVINO over the inlined functions."""
+    if precision != "bf16":
+        return proof.onnx_probabilities(model, bundle.probe.pixels, silent)
+    if not proof.openvino_runs("bf16"):
+        pytest.skip("needs OpenVINO and a CPU with bfloat16")
+    inlined = inliner.inline_local_functions(onnx.load_from_string(model)).SerializeToString()
+    return proof.openvino_probabilities(inlined, bundle.probe.pixels, "bf16")
+
+
+def test_every_block_of_the_demo_becomes_two_functions_in_every_precision(
+    model: bytes, precision: str, bundle: Bundle, blocks: list[str]
+) -> None:
+    outlined = outline(model, blocks)
+    assert (outlined.blocks, outlined.left) == (tuple(blocks), ())
+    kinds = [node.op_type for node in onnx.load_from_string(outlined.model).graph.node if node.domain == DOMAIN]
+    assert kinds == ["SEGate", "SEScaleAddRelu"] * len(blocks)
+    found, expected = answers(outlined.model, precision, bundle), answers(model, precision, bundle)
+    assert parity.compare(expected, found).kept(precision)
+    assert not parity.compare(expected, np.roll(found, 1, 0)).kept(precision)
+
+
+def test_the_rules_of_tensorrts_parser(model: bytes, blocks: list[str]) -> None:
+    """Names unlike any operator's and unique without the domain, as many inputs as the function, no typed constants, and
+    the attributes by which a plugin is found."""
+    outlined = onnx.load_from_string(outline(model, blocks).model)
+    functions = {function.name: function for function in outlined.functions}
+    assert set(functions) == {"SEGate", "SEScaleAddRelu"}
+    for name, function in functions.items():
+        assert not any(onnx.defs.has(name, domain) for domain in ("", "ai.onnx.ml"))
+        assert set(function.attribute) == {"plugin_namespace", "plugin_version"}
+        assert not any(node.op_type in ("Constant", "Cast") for node in function.node)
+        assert {row.domain for row in function.opset_import} == {"", DOMAIN}
+    for node in outlined.graph.node:
+        if node.domain == DOMAIN:
+            told = {item.name: item.s for item in node.attribute}
+            assert told == {"plugin_namespace": DOMAIN.encode(), "plugin_version": b"1"}
+            assert len(node.input) == len(functions[node.op_type].input) == KNOWN[node.op_type]
+            assert all(node.input)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "functions"),
+    [
+        (lambda: seresnet(50, classes=20).build(), 96, {"SEGate": 16, "SEScaleAddRelu": 16}),
+        (lambda: seresnet(18, classes=20, se_bias=False).build(), 96, {"SEGate": 8, "SEScaleAddRelu": 8}),
+        (lambda: SE_MOBILENET.paper(classes=20).build(), 96, None),
+        (lambda: SE_INCEPTION_RESNET_V2.paper(classes=20).build(), 96, None),
+        (lambda: SE_VGG_16.paper(classes=20).build(), 224, {"SEGate": 13, "SEScale": 13}),
+    ],
+    ids=["seresnet50", "without biases", "semobilenet", "seinceptionresnetv2", "sevgg16"],
+)
+def test_other_networks(network: object, size: int, functions: dict[str, int] | None) -> None:
+    images = torch.from_numpy(generated(size, size)).permute(0, 3, 1, 2).float() / 64 - 2
+    model, blocks = exported(telling(seeded(network), images[:4]), size)  # type: ignore[arg-type]
+    outlined = outline(model, blocks)
+    assert outlined.left == ()
+    kinds = [node.op_type for node in onnx.load_from_string(outlined.model).graph.node if node.domain == DOMAIN]
+    if functions:
+        assert {kind: kinds.count(kind) for kind in kinds} == functions
+    pixels = generated(size, size)[:4]
+    expected = proof.onnx_probabilities(model, pixels, silent)
+    found = proof.onnx_probabilities(outlined.model, pixels, silent)
+    assert parity.compare(expected, found).kept()
+    assert not parity.compare(expected, np.roll(found, 1, 0)).kept()
+
+
+def test_hard_sigmoids_are_left_as_they_are() -> None:
+    torchvision = oracles.torchvision()
+    model, blocks = exported(seeded(lambda: torchvision.models.mobilenet_v3_small(num_classes=20)), 64)
+    outlined = outline(model, blocks)
+    assert (outlined.blocks, outlined.left) == ((), tuple(blocks))
+    assert outlined.model == onnx.load_from_string(model).SerializeToString(deterministic=True)
