@@ -65,7 +65,9 @@ class _Graph:
     def outline(self, block: str) -> bool:
         """Whether the nodes of that block are the pattern, and will be replaced."""
         scale = next((node for node in self._graph.node if node.name == f"{block}/se/Mul"), None)
-        for x, gate in (scale.input, scale.input[::-1]) if scale else ():
+        if scale is None:
+            return False
+        for x, gate in (scale.input, scale.input[::-1]):
             if (chain := self._gate(x, gate)) is not None:
                 self._replace_gate(f"{block}/se/SEGate", x, chain)
                 self._replace_scale(f"{block}/se", x, gate, scale)

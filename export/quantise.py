@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -95,9 +94,7 @@ def to_int8(
         return _stripped(quantised)
 
 
-def _calibrate(
-    model: Path, pixels: Pixels, rules: Rules, percentile: float, ranges: Path, advance: Advance
-) -> None:
+def _calibrate(model: Path, pixels: Pixels, rules: Rules, percentile: float, ranges: Path, advance: Advance) -> None:
     """Write the range of each activation. Images go through in pieces, or all activations of all would be held."""
     calibrator = create_calibrator(
         model,

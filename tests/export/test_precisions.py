@@ -115,7 +115,7 @@ def test_bfloat16_is_a_graph_for_gpus_and_a_way_to_run_the_fp32_graph(
     ]
 
 
-def test_tensorrt_gets_int8_around_zero_float_biases_and_nothing_quantised_before_se(
+def test_tensorrt_gets_int8_around_zero_float_biases_and_nothing_quantised_around_se(
     bundle: Bundle, model: bytes
 ) -> None:
     quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent, quantise.FOR_TENSORRT))
@@ -131,6 +131,8 @@ def test_tensorrt_gets_int8_around_zero_float_biases_and_nothing_quantised_befor
         assert zero.dtype == np.int8
         assert not zero.any()
         assert not any("/se/" in user.name for user in users[node.output[0]])
+    scaled = {name for node in quantised.graph.node if "/se/" in node.name for name in node.output}
+    assert scaled.isdisjoint(node.input[0] for node in quantised.graph.node if node.op_type == "QuantizeLinear")
     convolutions = [node for node in quantised.graph.node if node.op_type == "Conv" and "/se/" not in node.name]
     assert all(constants[node.input[2]].dtype == np.float32 for node in convolutions if len(node.input) > 2)
 
