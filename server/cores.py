@@ -40,8 +40,8 @@ def stand_back() -> None:
     and the work loses nothing, since the loop needs little. Linux alone knows a niceness of threads.
     """
     if sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS))
+        loop = os.getpriority(os.PRIO_PROCESS, os.getpid())  # the main thread's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, loop + _NICENESS))
 
 
 @dataclass(frozen=True)

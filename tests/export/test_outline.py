@@ -84,8 +84,8 @@ def test_every_block_of_the_demo_becomes_two_functions_in_every_precision(
 
 
 def test_the_rules_of_tensorrts_parser(model: bytes, blocks: list[str]) -> None:
-    """Names unlike any operator's, as many inputs as the function has, no constants of a type, and the attributes by which
-    a plugin is found."""
+    """Names unlike any operator's, as many inputs as functions have, no constants of a type, and attributes that find
+    a plugin."""
     outlined = onnx.load_from_string(outline(model, blocks).model)
     functions = {function.name: function for function in outlined.functions}
     assert set(functions) == {"SEGate", "SEScaleAddRelu"}
