@@ -1,4 +1,4 @@
-"""`python -m server`: reads the settings and runs the app."""
+"""`python -m server`: reads the settings and runs the app, or tells what the machine has."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from bundle.errors import BundleError
-from server import settings
+from server import doctor, settings
 from server.app import LOAD_FAILED, App, handle_signals, leave_now
 from server.settings import Settings, SettingsError
 
@@ -20,10 +20,16 @@ def main(make: Callable[[Settings], App] = App) -> None:
     engine hung. `make` is for measurements of other apps.
     """
     parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
-    parser.add_argument("command", nargs="?", default="serve", choices=("serve",), help="the default")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="serve",
+        choices=("serve", "doctor"),
+        help="doctor tells what runs here, and how fast",
+    )
     settings.add_options(parser)
     options = vars(parser.parse_args())
-    options.pop("command")
+    command = options.pop("command")
     try:
         chosen = settings.read(options, os.environ)
     except SettingsError as error:
@@ -34,7 +40,16 @@ def main(make: Callable[[Settings], App] = App) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself tells what it does
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # broken bodies are their senders' concern
     logging.captureWarnings(True)
-    leave_now(_serve(chosen, make))
+    leave_now(_tell(chosen) if command == "doctor" else _serve(chosen, make))
+
+
+def _tell(chosen: Settings) -> int:
+    """Exit codes: 0 all is well, 1 something is not."""
+    bad = False
+    for finding in doctor.findings(chosen):
+        print(finding.line(), flush=True)
+        bad = bad or bool(finding.cure)
+    return 1 if bad else 0
 
 
 def _serve(chosen: Settings, make: Callable[[Settings], App]) -> int:

@@ -1,6 +1,7 @@
 """Cores: how many processors this process may really use, and how decoding, engine and event loop share them."""
 
 import os
+import platform
 import sys
 import threading
 from dataclasses import dataclass
@@ -28,6 +29,41 @@ def _quota(root: Path) -> float | None:
         except OSError:
             return None
     return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
+_TELLING = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+"""Instructions that make networks fast, as Linux names them: INT8 gains little without VNNI or dot products."""
+
+
+def processor() -> str:
+    """Its name."""
+    return _told("model name") or platform.processor() or platform.machine()
+
+
+def features() -> list[str]:
+    """Those of its instructions that make networks fast; none where Linux does not tell."""
+    known = (_told("flags") or _told("Features")).split()
+    return [feature for feature in _TELLING if feature in known]
+
+
+def _told(key: str) -> str:
+    """What Linux tells of the first processor; "" elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
 
 
 _NICENESS = 10

@@ -58,7 +58,7 @@ class Chooser:
         """Slow where several must be timed. Raises BundleError where nothing here can run what was wished."""
         candidates = [
             candidate
-            for candidate in _candidates(bundle, self._threads)
+            for candidate in proven(bundle, self._threads)
             if self._engine in (AUTO, candidate.engine) and self._precision in (AUTO, candidate.precision)
         ]
         if not candidates:
@@ -94,7 +94,7 @@ class Chooser:
         return max(images / seconds for images, seconds in measured_s.items())
 
 
-def _candidates(bundle: Bundle, threads: int) -> Iterator[Candidate]:
+def proven(bundle: Bundle, threads: int) -> Iterator[Candidate]:
     """Every engine that is installed over every graph; of lower precisions those whose proof is in the manifest."""
     proven = {(row.file, row.engine, row.precision) for row in bundle.manifest.parity}
     for engine, (make, precisions) in _installed().items():

@@ -4,12 +4,12 @@ import hashlib
 import json
 import logging
 import os
-import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bundle.files import Bundle
+from server import cores
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Remembered:
     def key(self, bundle: Bundle, threads: int, candidates: Sequence[str]) -> str:
         """Of all that the rates depend on: the bundle, the processor and the engines' versions."""
         versions = [_version(package) for package in ("sesame", "onnxruntime", "openvino")]
-        machine = [_processor(), threads, *versions, *candidates]
+        machine = [cores.processor(), threads, *versions, *candidates]
         text = json.dumps([bundle.manifest.to_json(), *map(str, machine)])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -55,12 +55,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _processor() -> str:
-    """The processor's name: Linux tells it in one place only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
