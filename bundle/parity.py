@@ -38,6 +38,8 @@ class Parity:
 
         One image may always differ: a probe is too small to tell 98 % from 97 %. NaN keeps nothing.
         """
+        if not np.isfinite(self.max_dp):
+            return False
         if precision == "fp32":
             return self.max_dp <= MAX_DP and self.max_dlogp <= MAX_DLOGP
         lost = self.sure_images * (1 - self.sure_agreement)

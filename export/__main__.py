@@ -7,7 +7,8 @@ import sys
 def main() -> None:
     """Exit codes: 0 done, 1 refused or found wanting with a sentence, 2 wrong usage, 130 interrupted."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # they leave through the same clean-up as Ctrl-C
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(_run())
     except KeyboardInterrupt:

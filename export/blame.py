@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from bundle.images import Pixels
 from export.graph import INPUT
 
 _IMAGES = 16
+_PIECE = 4  # images whose activations are held in memory at once
 _MOST = 12
 
 
@@ -30,10 +32,16 @@ def layers(model: bytes, quantised: bytes, pixels: Pixels) -> list[Layer]:
     plain = onnx.load_from_string(model)
     made_by = {name: node.name for node in plain.graph.node for name in node.output}
     scales = _scales(onnx.load_from_string(quantised), set(made_by))
-    exact, rounded = (_activations(graph, list(scales), pixels[:_IMAGES]) for graph in (model, quantised))
+    sums = {name: np.zeros(3) for name in scales}  # of squares: the signal's, its own noise's, all noise's
+    for start in range(0, _IMAGES, _PIECE):
+        piece = pixels[start : min(start + _PIECE, _IMAGES)]
+        exact, rounded = (_activations(graph, list(scales), piece) for graph in (model, quantised))
+        for name, values in exact.items():
+            own, all_before = values - _round_trip(values, *scales[name]), values - rounded[name]
+            sums[name] += [float(np.square(part).sum()) for part in (values, own, all_before)]
     found = [
-        Layer(made_by[name], _db(exact[name], _round_trip(exact[name], *scales[name])), _db(exact[name], rounded[name]))
-        for name in scales
+        Layer(made_by[name], _db(signal, own), _db(signal, all_before))
+        for name, (signal, own, all_before) in sums.items()
     ]
     return sorted(found, key=lambda layer: layer.own_db)
 
@@ -45,18 +53,19 @@ def report(found: list[Layer]) -> str:
     return "\n".join(lines)
 
 
-def _scales(model: onnx.ModelProto, known: set[str]) -> dict[str, tuple[float, int]]:
-    """Scale and zero point of each activation with a QuantizeLinear behind it."""
+def _scales(model: onnx.ModelProto, known: set[str]) -> dict[str, tuple[float, Any]]:
+    """Scale and zero point, of the type that is quantised to, of each activation with a QuantizeLinear behind it."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     return {
-        node.input[0]: (float(constants[node.input[1]]), int(constants[node.input[2]]))
+        node.input[0]: (float(constants[node.input[1]]), constants[node.input[2]][()])
         for node in model.graph.node
         if node.op_type == "QuantizeLinear" and node.input[0] in known
     }
 
 
-def _round_trip(values: np.ndarray, scale: float, zero: int) -> np.ndarray:
-    return (np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale
+def _round_trip(values: np.ndarray, scale: float, zero: Any) -> np.ndarray:
+    limits = np.iinfo(zero.dtype)
+    return (np.clip(np.rint(values / scale) + zero, limits.min, limits.max) - zero) * scale
 
 
 def _activations(model: bytes, names: list[str], pixels: Pixels) -> dict[str, np.ndarray]:
@@ -72,6 +81,5 @@ def _activations(model: bytes, names: list[str], pixels: Pixels) -> dict[str, np
         return dict(zip(names, session.run(names, {INPUT: pixels}), strict=True))
 
 
-def _db(signal: np.ndarray, other: np.ndarray) -> float:
-    noise = float(((signal - other) ** 2).sum())
-    return 10 * float(np.log10(max(float((signal**2).sum()), 1e-30) / max(noise, 1e-30)))
+def _db(signal: float, noise: float) -> float:
+    return 10 * float(np.log10(max(signal, 1e-30) / max(noise, 1e-30)))

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     one = command("probe", _probe, "score a checkpoint on labelled photos, and name what is wrong with its reading")
     one.add_argument("checkpoint", type=_path)
     one.add_argument("--photos", type=_path, required=True, help="a folder; folders or names in it tell the classes")
-    one.add_argument("--most", type=int, default=MOST, help="photos to score on at most (default: %(default)s)")
+    one.add_argument("--most", type=_positive, default=MOST, help="photos to score on at most (default: %(default)s)")
     _describe(one)
     _json(one)
     one = command("inspect", _inspect, "tell what a checkpoint, an ONNX file or a bundle is")
@@ -145,6 +145,12 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it is empty: give a path")
     return Path(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def _precisions(text: str) -> tuple[str, ...]:

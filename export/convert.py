@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from bundle import files, labels
 from bundle.images import Pixels
 from bundle.labels import Label
@@ -88,7 +90,8 @@ def convert(path: Path, wishes: Wishes, progress: Progress, url: str | None = No
     parity = _proven(model, pixels[: samples.MOST_COMPARED], compared, wishes.compared_on, progress)
     outcomes = list(further(wishes.precisions, model, photos, reference, progress)) if photos else []
     progress.step(f"writing the bundle: max |Δp| {parity.max_dp:.1e}, max |Δ log p| {parity.max_dlogp:.1e}")
-    probe = Probe(pixels[: samples.PROBE_IMAGES], reference[: samples.PROBE_IMAGES])
+    chosen = np.linspace(0, len(pixels) - 1, samples.PROBE_IMAGES, dtype=int)  # folders are often classes
+    probe = Probe(pixels[chosen], reference[chosen])
     more = [outcome for outcome in outcomes if isinstance(outcome, Further)]
     written = _written(wished, model, probe, (parity,), more, wishes, notes)
     return Converted(written, tuple(outcome for outcome in outcomes if isinstance(outcome, Refused)))
@@ -97,7 +100,11 @@ def convert(path: Path, wishes: Wishes, progress: Progress, url: str | None = No
 def _photos(wishes: Wishes, wished: _Wished) -> Photos | None:
     """What lower precisions are calibrated and judged on; None where only fp32 is wished."""
     if wishes.precisions == ("fp32",):
+        if wishes.calibrate or wishes.judge:
+            raise ExportError("--calibrate and --judge are for further precisions: say which with --precision.")
         return None
+    if wishes.photos:
+        raise ExportError("With further precisions the fp32 graph is compared on the judged photos: drop --photos.")
     if wishes.calibrate is None:
         raise ExportError("Precisions besides fp32 need photos: give a folder with --calibrate DIR.")
     return judge.photos(wishes.calibrate, wishes.judge, wished.labels, wished.preprocessing)

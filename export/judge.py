@@ -21,6 +21,7 @@ MOST_POINTS = {"fp16": 0.5, "bf16": 0.5, "int8": 1.0, "int8-trt": 1.0}
 """Percentage points of top-1 accuracy that a precision may cost."""
 
 LEAST_IMAGES = 150
+_LEAST_SURE = 50  # where no labels are known: fewer would tell nothing
 _MOST_IMAGES = 2000
 _CALIBRATED = 128
 
@@ -46,9 +47,9 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.parity.kept(self.precision) and (
-            self.loss is None or self.loss.points <= MOST_POINTS[self.precision]
-        )
+        if self.loss is None:
+            return self.parity.kept(self.precision) and self.parity.sure_images >= _LEAST_SURE
+        return self.parity.kept(self.precision) and self.loss.points <= MOST_POINTS[self.precision] + 1e-9
 
     def sentence(self) -> str:
         """All that was found, with what was wanted."""
@@ -58,6 +59,8 @@ class Verdict:
             f"{self.parity.top1_agreement:.1%} of all {self.parity.images}, the best five for "
             f"{self.parity.top5_agreement:.1%}"
         ]
+        if self.loss is None and self.parity.sure_images < _LEAST_SURE:
+            told.append(f"at least {_LEAST_SURE} sure images are wanted where no labels are known")
         if self.loss:
             told.append(
                 f"top-1 {self.loss.accuracy:.1%} instead of {self.loss.reference:.1%}, {self.loss.points:+.2f} points "
@@ -96,7 +99,8 @@ def photos(calibrate: Path, judge: Path | None, labels: Sequence[Label], fit: Pr
     if judge is None:
         first, second = first[::2], first[1::2]
     else:
-        second = [path for path in samples.paths(judge) if path not in set(first)]
+        calibrated = {path.resolve() for path in first}
+        second = [path for path in samples.paths(judge) if path.resolve() not in calibrated]
     if len(first) < samples.PROBE_IMAGES or len(second) < LEAST_IMAGES:
         raise ExportError(
             f"There are {len(first)} photos to calibrate on and {len(second)} others to judge on: at least "

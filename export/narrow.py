@@ -57,3 +57,35 @@ def _normalising(nodes: Sequence[NodeProto]) -> list[NodeProto]:
         if node.input and node.input[0] == (found[-1].output[0] if found else INPUT) and node.op_type in _NORMALISING:
             found.append(node)
     return found
+
+
+def rounded(model: bytes) -> bytes:
+    """A 16 bit graph's own numbers in float32, each result rounded to the 16 bit.
+
+    For a runtime without such arithmetic: it would quietly compute in float32 and hide what overflows or is lost.
+    """
+    loaded = onnx.load_from_string(model)
+    graph = loaded.graph
+    inferred = onnx.shape_inference.infer_shapes(loaded).graph.value_info
+    narrow = next(item.i for node in graph.node if node.name == "narrow" for item in node.attribute)
+    results = {value.name for value in inferred if value.type.tensor_type.elem_type == narrow}
+    for tensor in graph.initializer:
+        if tensor.data_type == narrow:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        result = node.output[0]
+        if result not in results:
+            graph.node.append(node)
+            continue
+        if node.name != "narrow":
+            node.output[0] = f"{result}.exact"
+            graph.node.append(node)
+            node = helper.make_node("Cast", node.output, [f"{result}.narrow"], f"{result}/round", to=narrow)
+        else:
+            node.output[0] = f"{result}.narrow"
+        graph.node.append(node)
+        graph.node.append(helper.make_node("Cast", [f"{result}.narrow"], [result], to=TensorProto.FLOAT))
+    return loaded.SerializeToString()

@@ -9,6 +9,7 @@ from bundle.images import Pixels
 from bundle.manifest import ParityRow
 from bundle.predictions import Probabilities
 from export import blame, judge, narrow, proof, quantise
+from export.errors import ExportError
 from export.judge import Photos, Verdict
 from export.progress import Progress
 
@@ -49,21 +50,30 @@ def further(
         if rules := _QUANTISED.get(precision):
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
             quantised = quantise.to_int8(model, photos.calibration, progress.advance, rules)
-            yield judging.outcome(f"model.{precision}.onnx", precision, quantised)
+            yield judging.outcome(f"model.{precision}.onnx", precision, quantised, _runs(precision))
         if precision == "bf16":
-            yield judging.outcome("model.onnx", precision, model)
-        if precision in ("bf16", "fp16"):
-            yield judging.outcome(f"model.{precision}.onnx", precision, narrow.to_16_bit(model, precision))
+            yield judging.outcome("model.onnx", precision, model, _runs(precision))
+        if precision in narrow.OPSET:
+            try:
+                narrowed = narrow.to_16_bit(model, precision)
+            except ExportError as error:
+                yield Refused(precision, str(error))
+            else:
+                yield judging.outcome(f"model.{precision}.onnx", precision, narrowed, {"onnxruntime-cpu": _rounded})
 
 
-def _engines(precision: str) -> dict[str, Runs]:
-    """Those that are installed here and show what the precision costs; a GPU's graphs are run as they are, slowly."""
+def _runs(precision: str) -> dict[str, Runs]:
+    """The engines that are installed here and run it; of a GPU's INT8 ONNX Runtime shows, slowly, what it costs."""
     engines: dict[str, Runs] = {}
     if precision != "bf16":
         engines["onnxruntime-cpu"] = lambda model, pixels: proof.onnx_probabilities(model, pixels, _silent)
-    if precision in ("int8", "bf16") and proof.openvino_runs(precision):
+    if precision != "int8-trt" and proof.openvino_runs(precision):
         engines["openvino-cpu"] = lambda model, pixels: proof.openvino_probabilities(model, pixels, precision)
     return engines
+
+
+def _rounded(model: bytes, pixels: Pixels) -> Probabilities:
+    return proof.onnx_probabilities(narrow.rounded(model), pixels, _silent)
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,10 @@ class _Judging:
     reference: Probabilities
     progress: Progress
 
-    def outcome(self, file: str, precision: str, made: bytes) -> Further | Refused:
-        """In every engine that is here and can run it; one that it passes in is enough."""
+    def outcome(self, file: str, precision: str, made: bytes, runs: dict[str, Runs]) -> Further | Refused:
+        """Run in each engine; one that it passes in is enough."""
         verdicts = []
-        for engine, run in _engines(precision).items():
+        for engine, run in runs.items():
             self.progress.step(f"judging {file} as {precision} in {engine} on {len(self.photos.judged)} photos")
             answers = run(made, self.photos.judged)
             verdicts.append(judge.verdict(file, engine, precision, self.photos, self.reference, answers))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import NodeProto
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -35,21 +36,32 @@ _PIECE = 4  # images whose activations are held in memory at once
 
 @dataclass(frozen=True)
 class Rules:
-    """What an engine wants quantised, in which kinds of nodes and how."""
+    """What an engine wants quantised, in which kinds of nodes and how.
+
+    `scaled_sums`: also what an SE block has scaled, where it goes into a sum.
+    """
 
     kinds: tuple[str, ...]
     activations: QuantType
     symmetric: bool
+    scaled_sums: bool
     options: Mapping[str, Any]
 
 
-FOR_CPUS = Rules(("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool"), QuantType.QUInt8, symmetric=False, options={})
+FOR_CPUS = Rules(
+    ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool"),
+    QuantType.QUInt8,
+    symmetric=False,
+    scaled_sums=True,
+    options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},  # the largest logits would be clipped
+)
 
 _INPUTS_ALONE = ("Conv", "Gemm", "MatMul", "Add")
 FOR_TENSORRT = Rules(
     _INPUTS_ALONE,
     QuantType.QInt8,
     symmetric=True,
+    scaled_sums=False,
     options={
         "ActivationSymmetric": True,
         "WeightSymmetric": True,
@@ -89,8 +101,8 @@ def to_int8(
             extra_options=dict(rules.options),
         )
         quantised = onnx.load(done)
-        if rules is FOR_TENSORRT:
-            _leave_after_se(quantised)
+        if not rules.scaled_sums:
+            _leave_scaled_sums(quantised)
         return _stripped(quantised)
 
 
@@ -117,8 +129,8 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._images, None)
 
 
-def _leave_after_se(model: onnx.ModelProto) -> None:
-    """Take Q/DQ away from what SE blocks have scaled."""
+def _leave_scaled_sums(model: onnx.ModelProto) -> None:
+    """Take Q/DQ away from what SE blocks have scaled, where it goes into a sum."""
     graph = model.graph
     scaled = {name for node in graph.node if node.op_type == "Mul" and "/se/" in node.name for name in node.output}
     instead: dict[str, str] = {}  # a tensor that was quantised: the one it was made of
@@ -126,22 +138,29 @@ def _leave_after_se(model: onnx.ModelProto) -> None:
         source = instead.get(node.input[0], node.input[0])
         if source in scaled and node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             instead[node.output[0]] = source
-    nodes = [node for node in graph.node if node.output[0] not in instead]
-    for node in nodes:
-        node.input[:] = [instead.get(name, name) for name in node.input]
-    read = {name for node in nodes for name in node.input}
-    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+        elif node.op_type == "Add":
+            node.input[:] = [instead.get(name, name) for name in node.input]
+    needed = {output.name for output in graph.output}
+    nodes: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if not needed.isdisjoint(node.output):
+            nodes.insert(0, node)
+            needed.update(node.input)
+    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(weights)
 
 
 def _kept_in_float(model: onnx.ModelProto) -> list[str]:
-    return [node.name for node in model.graph.node if "/se/" in node.name or _depthwise(node)]
+    """Names of SE blocks' nodes and of depthwise convolutions: each group has one input channel."""
+    inputs = {tensor.name: tensor.dims[1] for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    return [node.name for node in model.graph.node if "/se/" in node.name or _depthwise(node, inputs)]
 
 
-def _depthwise(node: onnx.NodeProto) -> bool:
-    return any(item.name == "group" and item.i > 32 for item in node.attribute)
+def _depthwise(node: NodeProto, inputs: Mapping[str, int]) -> bool:
+    grouped = any(item.name == "group" and item.i > 1 for item in node.attribute)
+    return node.op_type == "Conv" and grouped and inputs.get(node.input[1]) == 1
 
 
 def _stripped(model: onnx.ModelProto) -> bytes:

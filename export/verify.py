@@ -15,7 +15,7 @@ from bundle.errors import BundleError
 from bundle.manifest import Graph, Manifest
 from bundle.parity import AGREEMENT, MAX_DLOGP, MAX_DP
 from bundle.probe import Probe
-from export import proof
+from export import narrow, proof
 from export.errors import ExportError
 from export.graph import INPUT, OUTPUT
 from export.progress import Progress
@@ -70,7 +70,7 @@ def _looks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "manifest.json", lambda: _manifest(folder).created
     try:
         manifest = _manifest(folder)
-    except BundleError:
+    except Exception:  # which was told
         return
     named = {graph.file: graph.sha256 for graph in manifest.graphs}
     for file, sha256 in {**named, "labels.tsv": manifest.labels.sha256, "probe.npz": manifest.probe_sha256}.items():
@@ -79,7 +79,7 @@ def _looks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "probe", lambda: _probe(folder, manifest)
     for graph in manifest.graphs:
         yield f"graph {graph.file}", lambda graph=graph: _graph(folder / graph.file, manifest)  # type: ignore[misc]
-        yield f"parity of {graph.file}", lambda graph=graph: _parity(folder, graph)  # type: ignore[misc]
+        yield f"parity of {graph.file}", lambda graph=graph: _parity(folder, graph, manifest)  # type: ignore[misc]
 
 
 def _outcome(what: str, look: Callable[[], str]) -> Check:
@@ -93,9 +93,14 @@ def _outcome(what: str, look: Callable[[], str]) -> Check:
 
 def _manifest(folder: Path) -> Manifest:
     try:
-        return Manifest.from_json((folder / "manifest.json").read_text(encoding="utf-8", errors="replace"))
+        manifest = Manifest.from_json((folder / "manifest.json").read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise BundleError(f"manifest.json cannot be read ({error.strerror}).") from error
+    if not any(graph.precision == "fp32" for graph in manifest.graphs):
+        raise BundleError("It names no fp32 graph: export the bundle again.")
+    if outside := [graph.file for graph in manifest.graphs if Path(graph.file).name != graph.file]:
+        raise BundleError(f"It names '{outside[0]}', which is no file of the bundle: export it again.")
+    return manifest
 
 
 def _hash(path: Path, sha256: str) -> str:
@@ -153,16 +158,20 @@ def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | str]]:
     return value.name, kind.elem_type, [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
 
 
-def _parity(folder: Path, graph: Graph) -> str:
+def _parity(folder: Path, graph: Graph, manifest: Manifest) -> str:
     """The graph's answers to the probe on the CPU, beside those that the torch network gave."""
     probe = Probe.from_bytes((folder / "probe.npz").read_bytes())
     model = (folder / graph.file).read_bytes()
-    if graph.precision != "bf16":
+    proven = {row.engine for row in manifest.parity if row.file == graph.file and row.precision == graph.precision}
+    if not proven:
+        raise BundleError("The manifest has no proof of it: export the bundle again.")
+    if "onnxruntime-cpu" in proven:
+        model = narrow.rounded(model) if graph.precision in narrow.OPSET else model
         answers = proof.onnx_probabilities(model, probe.pixels, lambda done, total: None)
-    elif proof.openvino_runs("bf16"):
-        answers = proof.openvino_probabilities(model, probe.pixels, "bf16")
+    elif proof.openvino_runs(graph.precision):
+        answers = proof.openvino_probabilities(model, probe.pixels, graph.precision)
     else:
-        return "not run: that needs OpenVINO and a CPU with bfloat16"
+        return "not run: it was proven in OpenVINO, which is not here"
     if answers.shape != probe.probabilities.shape:
         raise BundleError(f"It gives {answers.shape[1]} classes, and the probe has {probe.probabilities.shape[1]}.")
     found = parity.compare(probe.probabilities, answers)
