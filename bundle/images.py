@@ -111,7 +111,7 @@ def _scans(encoded: bytes) -> int:
         marker = encoded[at + 1]
         if marker == 0xD9:  # end of the picture
             break
-        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD8:  # escaped data byte, fill, restart: no length follows
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # escape, TEM, fill, restart: no length follows
             at += 1 if marker == 0xFF else 2
             continue
         scans += marker == 0xDA
@@ -145,8 +145,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8)).convert("RGB")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         seen = image.convert("RGBA")
-        white = Image.new("RGBA", seen.size, "white")
-        return Image.alpha_composite(white, seen).convert("RGB")
+        white = Image.new("RGB", seen.size, "white")
+        white.paste(seen, mask=seen.getchannel("A"))
+        return white
     return image.convert("RGB")
 
 

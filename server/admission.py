@@ -76,6 +76,10 @@ class Admission:
         self._room.append(turn)
         await turn
 
+    def pass_on(self) -> None:
+        """To be called by who leaves after waiting for room: the place may have been given back to that one."""
+        self._wake(1)
+
     async def idle(self) -> None:
         """Returns when every place was given back."""
         await self._empty.wait()

@@ -80,7 +80,7 @@ class Reason(StrEnum):
 class Batch:
     """Bound and run by a device's thread; `done` is called on the event loop when its items have their outcomes.
 
-    `ran` is how many went through the engine: those whose callers left meanwhile did not.
+    `ran` is how many went through the engine: those whose callers had left before it was prepared did not.
     """
 
     def __init__(
@@ -106,8 +106,6 @@ class Batch:
 
     def run(self) -> None:
         """Through the engine. Never raises: the callers are told, and the thread goes on."""
-        if all(item.left for item in self._wanted):
-            self._wanted = []
         began_s = time.monotonic()
         outcome = self._outcome() if self._wanted else _GONE
         self.infer_s = time.monotonic() - began_s

@@ -107,6 +107,7 @@ class Device:
             self._begin(batch)
             batch.run()
             self._end()
+            del batch  # and with it, perhaps, the engine of a model that has left
 
     def _bind(self) -> Batch:
         with self._changed:

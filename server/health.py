@@ -46,7 +46,7 @@ class Health:
     @property
     def ready(self) -> bool:
         """Whether new traffic should be sent here."""
-        return self._lifecycle.ready and not self._sick()
+        return self._lifecycle.ready and self._repository.serves() and not self._sick()
 
     async def tell(self) -> None:
         """Tell whether the server is ready, where that has changed."""

@@ -131,6 +131,10 @@ class Repository:
             raise ServingError(Code.NOT_READY, f"The model '{candidates[0].name}' {what}.", retry_after_s=1)
         return ready[-1]
 
+    def serves(self) -> bool:
+        """Whether any model can answer."""
+        return any(entry.ready for entry in self._entries)
+
     def aliased(self, entry: Entry) -> list[str]:
         """The aliases that stand for this very version."""
         target = Target(entry.name, entry.version)
@@ -146,6 +150,8 @@ class Repository:
 
     def _only_model(self) -> str:
         names = [self._default_model] if self._default_model else self.names()
+        if not names:
+            raise ServingError(Code.NOT_READY, "There is no model here.", retry_after_s=1)
         if len(names) > 1:
             raise ServingError(Code.MALFORMED, f"Say which model: {', '.join(names)}.")
         return names[0]

@@ -8,7 +8,7 @@ from functools import partial
 
 from bundle import predictions
 from bundle.predictions import Prediction, Vote
-from server.admission import too_late
+from server.admission import Admission, too_late
 from server.batcher import Place
 from server.decoders import Decoders
 from server.errors import PER_IMAGE, Code, ServingError
@@ -113,6 +113,7 @@ class Classifier:
         return Classified(ready, [_outcome(task) for task in tasks])
 
     async def _admitted(self, images: int, wish: Wish) -> tuple[ReadyModel, list[Place]]:
+        waited: Admission | None = None
         try:
             async with asyncio.timeout_at(wish.deadline_s):
                 while True:
@@ -123,9 +124,14 @@ class Classifier:
                         if error.code is not Code.QUEUE_FULL or not wish.patient:
                             ready.metrics.refused(error.code, images)
                             raise
-                    await ready.batcher.admission.room()
-        except TimeoutError:
-            raise too_late() from None
+                    waited = ready.batcher.admission
+                    await waited.room()
+        except BaseException as error:
+            if waited is not None:
+                waited.pass_on()
+            if isinstance(error, TimeoutError):
+                raise too_late() from None
+            raise
 
     def _picked(self, wish: Wish) -> ReadyModel:
         if not self._lifecycle.accepting:

@@ -78,3 +78,4 @@ class Threads:
             job = self._jobs.get()
             if function := job.claim():
                 job.run(function)
+            del job, function  # while there is nothing to do a thread holds on to nothing, a photo or an engine

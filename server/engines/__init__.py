@@ -79,7 +79,7 @@ def measure(engine: Engine, pixels: Pixels, most: int) -> dict[int, float]:
     """
     one = np.resize(pixels, (1, *pixels.shape[1:]))
     engine.run(one)
-    longest = int(_LONGEST_S / _seconds(engine, one))
+    longest = int(_LONGEST_S / min(_seconds(engine, one) for _ in range(_ROUNDS)))
     sizes = [1 << power for power in range(max(1, min(most, longest)).bit_length())]
     batches = {size: np.resize(pixels, (size, *pixels.shape[1:])) for size in sizes}
     rounds = [{size: _seconds(engine, batch) for size, batch in batches.items()} for _ in range(_ROUNDS)]

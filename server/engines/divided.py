@@ -16,7 +16,7 @@ class Divided:
     """Runs batches so that no core waits for the others after each layer, as it does where all share every image.
 
     `alone` is called by several threads at a time and works in the one that calls it; `together` uses all cores and
-    takes what cannot be shared out evenly, a single image above all.
+    takes what would leave at least half of them without work, a single image above all.
     """
 
     def __init__(self, cores: int, alone: Run, together: Run, at_once: int | None = None) -> None:
@@ -33,8 +33,10 @@ class Divided:
         It raises what a part raises.
         """
         rest = len(pixels) % self._cores
+        if rest > self._cores // 2:
+            rest = 0
         shared, left = np.split(pixels, [len(pixels) - rest])
-        step = self._at_once or max(1, len(shared) // self._cores)
+        step = self._at_once or max(1, -(-len(shared) // self._cores))
         parts = [self._pool.submit(self._alone, shared[at : at + step]) for at in range(0, len(shared), step)]
 
         def rows() -> Probabilities:

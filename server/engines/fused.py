@@ -58,7 +58,8 @@ class _Walk:
             self._scale(node.output[0], *operands)
             return True
         if node.op_type == "ReduceMean" and self._squeezes(node):
-            self._append("GlobalAveragePool", [self._blocked[node.input[0]]], node.output[0])
+            channels = self._shapes[node.output[0]][1]
+            self._append("GlobalAveragePool", [self._blocked[node.input[0]]], node.output[0], channels)
         elif node.op_type == "ReorderInput" and node.input[0] in self._blocked:
             self._instead[node.output[0]] = self._blocked[node.input[0]]
         else:
@@ -89,16 +90,15 @@ class _Walk:
             output, attributes["activation"] = self._replace(relu), "Relu"
         for each in ("kernel_shape", "strides", "dilations"):
             attributes[each] = [1, 1]
-        self._append("Conv", inputs, output, group=self._shapes[x][1], **attributes)
+        channels = self._shapes[x][1]
+        self._append("Conv", inputs, output, channels, group=channels, **attributes)
 
-    def _append(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
+    def _append(self, kind: str, inputs: list[str], output: str, channels: int, **attributes: Any) -> None:
         """A node in blocks; its output is put in plain order too, for those that want that."""
         blocked = self._blocked[output] = f"{output}.blocked"
         self._nodes += [
             helper.make_node(kind, inputs, [blocked], f"{output}/{kind}", domain=BLOCKED, **attributes),
-            helper.make_node(
-                "ReorderOutput", [blocked], [output], blocked, domain=BLOCKED, channels=self._shapes[output][1]
-            ),
+            helper.make_node("ReorderOutput", [blocked], [output], blocked, domain=BLOCKED, channels=channels),
         ]
 
     def _gated(self, mul: NodeProto) -> tuple[str, str] | None:
@@ -113,7 +113,7 @@ class _Walk:
     def _residual(self, add: NodeProto, output: str) -> str | None:
         """What is added to an output, where it is there in blocks and of the same shape."""
         other = add.input[1] if add.input[0] == output else add.input[0]
-        return self._blocked.get(other) if self._shapes.get(other) == self._shapes[output] else None
+        return self._blocked.get(other) if self._shapes.get(other, []) == self._shapes.get(output) else None
 
     def _squeezes(self, mean: NodeProto) -> bool:
         """Whether it leaves one value for each channel of a tensor that is there in blocks."""

@@ -1,6 +1,8 @@
 """ONNX Runtime on the CPU."""
 
+import logging
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.engines import fused
 from server.engines.divided import Divided
+
+log = logging.getLogger(__name__)
 
 _WEIGHTS_FILE = "weights.bin"
 
@@ -29,11 +33,19 @@ class OrtCpuEngine:
     def __init__(self, graph: Path, threads: int, precision: str = "fp32") -> None:
         self.precision = precision
         onnxruntime.disable_telemetry_events()
-        with tempfile.TemporaryDirectory(prefix="sesame-") as folder:
-            optimised = _optimised(graph, Path(folder))
-            alone, together = (partial(_one_by_one, _session(optimised, cores)) for cores in (1, threads))
+        alone, together = (partial(_one_by_one, session) for session in _sessions(graph, (1, threads)))
         divided = Divided(threads, alone, together, at_once=1)
         self.start, self.run = divided.start, divided.run
+
+
+def _sessions(graph: Path, threads: Sequence[int]) -> list[InferenceSession]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="sesame-") as folder:
+            optimised = _optimised(graph, Path(folder))
+            return [_session(optimised, count, GraphOptimizationLevel.ORT_DISABLE_ALL) for count in threads]
+    except Exception as error:  # no temporary folder with room, or a graph that no longer looks as it did
+        log.warning("%s is run without fused SE blocks: %s", graph.name, error)
+        return [_session(graph, count, GraphOptimizationLevel.ORT_ENABLE_ALL) for count in threads]
 
 
 def _optimised(graph: Path, folder: Path) -> Path:
@@ -49,10 +61,10 @@ def _optimised(graph: Path, folder: Path) -> Path:
     return path
 
 
-def _session(optimised: Path, threads: int) -> InferenceSession:
+def _session(graph: Path, threads: int, optimisation: GraphOptimizationLevel) -> InferenceSession:
     options = _options(threads)
-    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
-    return InferenceSession(str(optimised), options, providers=["CPUExecutionProvider"])
+    options.graph_optimization_level = optimisation
+    return InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
 def _options(threads: int) -> SessionOptions:

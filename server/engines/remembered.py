@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,10 @@ class Remembered:
     """A JSON file. One that cannot be read counts as empty, one that cannot be written is done without."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.expanduser()
+        try:
+            self._path = path.expanduser()
+        except RuntimeError:  # this user has no home
+            self._path = Path(tempfile.gettempdir(), "sesame", path.name)
 
     def key(self, bundle: Bundle, threads: int, candidates: Sequence[str]) -> str:
         """Of all that the rates depend on: the bundle, the processor and the engines' versions."""

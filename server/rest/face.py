@@ -94,7 +94,8 @@ class RestFace:
         text = request.headers.get("x-request-timeout-ms")
         if text is None:
             return self._default_timeout_ms
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= _MAX_TIMEOUT_MS):
+        digits = text.isascii() and text.isdecimal() and len(text) < 10
+        if not digits or not 1 <= int(text) <= _MAX_TIMEOUT_MS:
             raise ServingError(
                 Code.MALFORMED, f"X-Request-Timeout-Ms must be a whole number from 1 to {_MAX_TIMEOUT_MS}."
             )

@@ -21,12 +21,13 @@ class Stream:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def responses(self) -> AsyncIterator[pb.StreamResponse]:
-        """Each photo's, as it is ready. Closing this early cancels all that is under way."""
+        """Each photo's, as it is ready; raises what `read` does. Closing this early cancels all that is under way."""
         reading = asyncio.create_task(self._begin_all())
         try:
             while (outcome := await self._outcomes.get()) is not None:
                 yield outcome
                 self._room.release()
+            await reading
         finally:
             for task in (reading, *self._tasks):
                 task.cancel()

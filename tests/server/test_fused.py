@@ -10,7 +10,7 @@ import torch
 from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
-from bundle import parity
+from bundle import files, parity
 from export.graph import ServedNetwork, to_onnx
 from export.samples import generated
 from models.fixed import Family
@@ -19,6 +19,7 @@ from models.se import SEBlock
 from models.sebninception import SE_BN_INCEPTION
 from models.semobilenet import SE_MOBILENET
 from models.seshufflenet import SE_SHUFFLENET
+from server import engines
 from server.engines import fused
 from server.engines.ort import OrtCpuEngine
 from tests.models.trained_elsewhere import seeded, telling
@@ -140,3 +141,15 @@ def test_other_networks_answer_as_their_plain_graphs(family: Family, tmp_path: P
     graph = exported(telling(seeded(family.paper(classes=20).build), images), tmp_path)
     assert fused.fuse(optimised(graph)) > 0
     demand_same_answers(graph)
+
+
+def test_without_room_for_the_optimised_graph_the_plain_one_is_run(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(prefix: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("server.engines.ort.tempfile.TemporaryDirectory", full)
+    bundle = files.read(demo)
+    assert engines.check(OrtCpuEngine(bundle.graph("fp32")[1], threads=2), bundle.probe, 8).kept()
+    assert "is run without fused SE blocks" in caplog.text

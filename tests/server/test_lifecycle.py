@@ -95,9 +95,12 @@ async def test_a_graph_that_no_engine_takes_is_that_models_failure_alone(demo: P
 
     async with running(demo.parents[1], choose_nothing, wait=False) as server:
         assert await server.task == LOAD_FAILED
-    async with running(demo.parents[1], choose_nothing, keep_going=True) as server:
-        (model,) = (await server.rest.http.get("/models")).json()["models"]
-        assert (model["state"], model["reason"]) == ("FAILED", "no engine could be made of it: see the log")
+    async with running(demo.parents[1], choose_nothing, wait=False, keep_going=True) as server:
+        while (model := (await server.rest.http.get("/models")).json()["models"][0])["state"] != "FAILED":
+            await asyncio.sleep(0.01)
+        assert model["reason"] == "no engine could be made of it: see the log"
+        assert not await server.rest.ready()  # as no model answers
+        assert (await server.rest.http.get("/readyz")).json()["phase"] == "serving"
 
 
 @both
