@@ -38,6 +38,7 @@ STOPPED, CUT_SHORT, LOAD_FAILED, HUNG = 0, 1, 3, 70
 did not answer any more."""
 
 _DELIBERATE_S = 1.0
+_LAST_ANSWERS_S = 1.0  # to be written, once the work is done
 """A second signal counts only this long after the first: make and process groups deliver one twice."""
 
 
@@ -108,7 +109,10 @@ class App:
             if hanging.done():
                 await self._give_up()
                 return HUNG
-            await self._go_unready()
+            await self._go_unready(hanging)
+            if hanging.done():
+                await self._give_up()
+                return HUNG
             return STOPPED
         finally:
             for task in (loading, leaving, hanging, looking):
@@ -153,23 +157,31 @@ class App:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._keeper.idle(), self._settings.drain_limit_s)
 
-    async def _go_unready(self) -> None:
-        """Be seen to leave while still taking work, for as long as load balancers need to notice."""
+    async def _go_unready(self, hanging: "asyncio.Task[None]") -> None:
+        """Be seen to leave while still taking work, until load balancers have noticed or an engine hangs."""
         self._lifecycle.advance(Phase.LEAVING)
         await self._health.tell()
         log.info("leaving: not ready, taking work for another %d s", self._settings.drain_delay_s)
-        await asyncio.sleep(self._settings.drain_delay_s)
+        await asyncio.wait((hanging,), timeout=self._settings.drain_delay_s)
 
     async def _drain(self, serving: "asyncio.Task[None]") -> int:
         """Take nothing new, let accepted work end. Returns CUT_SHORT where it did not within the limit."""
         self._lifecycle.advance(Phase.DRAINING)
         self._http.should_exit = True
         limit_s = self._settings.drain_limit_s
-        _, waited = await asyncio.gather(self._rpc.stop(limit_s), asyncio.wait((serving,), timeout=limit_s + 1))
+        _, waited = await asyncio.gather(self._stop_rpc(limit_s), asyncio.wait((serving,), timeout=limit_s + 1))
         cut_short = bool(waited[1]) or self._keeper.unanswered() > 0
         totals = " ".join(f"{name}={count}" for name, count in self._metrics.totals().items())
         log.info("stopped%s images %s", ": some accepted work was cut short" if cut_short else "", totals)
         return CUT_SHORT if cut_short else STOPPED
+
+    async def _stop_rpc(self, limit_s: float) -> None:
+        """Calls that watch (health, reflection) never end by themselves: they are waited for as long as work is."""
+        stopping = asyncio.create_task(self._rpc.stop(limit_s))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._keeper.idle(), limit_s)
+            await self._rpc.stop(min(limit_s, _LAST_ANSWERS_S))
+        await stopping
 
 
 def handle_signals(app: App) -> None:

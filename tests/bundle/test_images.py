@@ -127,6 +127,7 @@ def test_cmyk_becomes_the_colours_that_pillow_shows() -> None:
         ("lying_below_limit.jpg", BadImage),
         ("lying_size.png", BadImage),
         ("scans_500.jpg", BadImage),
+        ("scans_hidden.jpg", BadImage),
         ("empty.jpg", UnsupportedType),
         ("text.txt", UnsupportedType),
         ("drawing.svg", UnsupportedType),

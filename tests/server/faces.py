@@ -96,6 +96,7 @@ def rest_outcome(data: dict[str, Any]) -> Outcome:
 
 class RpcClient:
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         self.stub = pb_grpc.ImageClassifierStub(channel)  # type: ignore[no-untyped-call]
         self.health = health_pb2_grpc.HealthStub(channel)
 

@@ -109,3 +109,16 @@ async def test_whoever_waits_for_room_is_woken_one_for_each_place() -> None:
     assert not second.done()
     admission.give_back(caller)
     await asyncio.wait_for(asyncio.gather(second, admission.close()), 9)
+
+
+async def test_who_was_woken_and_leaves_passes_the_place_on() -> None:
+    admission = Admission(1, max_wait_s=9)
+    holder = Caller()
+    admission.take(1, holder, time.monotonic() + 60, lambda images: 0.0)
+    first, second = (asyncio.create_task(admission.room()) for _ in range(2))
+    await asyncio.sleep(0)
+    admission.give_back(holder)
+    first.cancel()
+    await asyncio.wait((first,))
+    admission.pass_on()
+    await asyncio.wait_for(second, 5)

@@ -1,11 +1,13 @@
 """Many photos over one call."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from server.app import STOPPED
 from server.pb.sesame.v1 import classifier_pb2 as pb
@@ -96,3 +98,47 @@ async def test_a_server_that_leaves_answers_what_it_has_read_and_ends_the_stream
 
 async def all_of(call: "grpc.aio.StreamStreamCall") -> list[pb.StreamResponse]:
     return [answer async for answer in call]
+
+
+async def test_a_message_that_is_none_ends_the_call_with_an_error_and_not_as_if_all_were_well(demo: Path) -> None:
+    async with held(demo) as (server, engine):
+        call = server.rpc.channel.stream_stream("/sesame.v1.ImageClassifier/ClassifyStream")()
+        await call.write(pb.ClassifyRequest(image=jpeg()).SerializeToString())
+        await server.until("sesame_places_taken", 1)
+        await call.write(b"\xff\xff this is no message")
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            async for _ in call:
+                pass
+        assert failed.value.code() is not grpc.StatusCode.OK
+        engine.gate.release(9)
+        await server.until("sesame_places_taken", 0)
+
+
+async def collect(stream: AsyncIterator[pb.StreamResponse]) -> list[pb.StreamResponse]:
+    return [answer async for answer in stream]
+
+
+async def test_streams_that_wait_for_room_all_end_when_the_server_leaves(demo: Path) -> None:
+    async with held(demo, queue_images=4, max_images=4, drain_limit_s=20) as (server, engine):
+        photos = [[jpeg(10 * caller + number) for number in range(4)] for caller in range(3)]
+        streams = [server.rpc.stub.ClassifyStream(requests(some)) for some in photos]
+        collected = [asyncio.create_task(collect(stream)) for stream in streams]
+        await server.until("sesame_places_taken", 4)
+        await asyncio.sleep(0.1)
+        server.app.leave()
+        await asyncio.sleep(0.1)
+        engine.gate.release(100)
+        began_s = time.monotonic()
+        assert await server.task == STOPPED
+        assert time.monotonic() - began_s < 10  # and not the whole of the limit
+        await asyncio.gather(*collected, return_exceptions=True)
+
+
+async def test_a_client_that_watches_health_does_not_hold_up_the_end(demo: Path) -> None:
+    async with running(demo.parents[1], drain_limit_s=20) as server:
+        watching = server.rpc.health.Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        server.app.leave()
+        began_s = time.monotonic()
+        assert await server.task == STOPPED
+        assert time.monotonic() - began_s < 10

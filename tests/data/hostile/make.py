@@ -40,6 +40,13 @@ def many_scans(count: int) -> bytes:
     return data[:last] + data[last:-2] * count + data[-2:]
 
 
+def hidden_scans(count: int) -> bytes:
+    """The same, with a marker before each scan (TEM) that has no length: who reads one skips the scans behind it."""
+    data = encoded(ground(), progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + (b"\xff\x01" + data[last:-2]) * count + data[-2:]
+
+
 def with_size(jpeg: bytes, width: int, height: int) -> bytes:
     """A JPEG whose header claims another size."""
     frame = jpeg.index(b"\xff\xc0")
@@ -80,6 +87,7 @@ def files() -> dict[str, bytes]:
         "lying_below_limit.jpg": with_size(plain, 7_000, 7_000),
         "lying_size.png": png(96, 80, b"\x00" * 10, depth=8, colour=2),
         "scans_500.jpg": many_scans(500),
+        "scans_hidden.jpg": hidden_scans(500),
         "empty.jpg": b"",
         "text.txt": b"This is not a photo.\n" * 20,
         "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',
