@@ -118,23 +118,34 @@ def _compared(wishes: Wishes, photos: Photos | None, fit: Preprocessing) -> Pixe
 
 
 def architecture(trained: Trained, network: ServedNetwork, size: int) -> Architecture:
-    """The manifest's row on a network of that input size in pixels."""
+    """The manifest's row on a network of that input size in pixels. Raises ExportError where it takes no such input."""
     return Architecture(
         name=trained.design.name,
         variant=trained.design.traits.variant,
         stem=trained.design.traits.stem,
         parameters=complexity.parameters(network),
-        macs=complexity.multiply_adds(network.network, size, size),
+        macs=_multiply_adds(trained, network, size),
         se_blocks=tuple(
             SEBlockRow(block_name(name), channels, squeezed) for name, channels, squeezed in se_modules(network.network)
         ),
     )
 
 
+def _multiply_adds(trained: Trained, network: ServedNetwork, size: int) -> int:
+    try:
+        return complexity.multiply_adds(network.network, size, size)
+    except RuntimeError as error:  # torch's word for shapes that do not meet
+        raise ExportError(
+            f"A {trained.design.name} takes no {size}x{size} pixels: give the size that it was trained with, --size."
+        ) from error
+
+
 def _wished(path: Path, wishes: Wishes, url: str | None) -> _Wished:
     trained = understand(path, wishes.told)
     fit = wishes.fit(trained.fit)
     served = ServedNetwork(trained.network(), fit.mean, fit.std, fit.bgr).eval()
+    preprocessing(fit)  # this and the next line raise before long work
+    _multiply_adds(trained, served, fit.size)
     return _Wished(trained, served, fit, *wishes.label_table(trained), url)
 
 

@@ -66,13 +66,14 @@ def understand(path: Path, told: Told = Told()) -> Trained:
     """
     library = told.arch if libraries.is_library(told.arch) else None
     if library is not None:
-        return _of_library(library, checkpoint.read(path, told.weights, libraries.knows(library), told.skip_objects))
+        opened = checkpoint.read(path, told.weights, libraries.knows(library), told.skip_objects)
+        return _of_library(library, opened, replace(told, arch=None))
     wanted = formats.named(told.format) if told.format is not None else None
     known = wanted.recognises if wanted is not None else _is_known
     opened = checkpoint.read(path, told.weights, known, told.skip_objects)
     layout = wanted or formats.detect(opened.tensors)
     if layout is None:
-        return _of_library(_library_of(opened), opened)
+        return _of_library(_library_of(opened), opened, told)
     return _of_format(layout, opened, told)
 
 
@@ -91,8 +92,9 @@ def _of_format(layout: Format, opened: Checkpoint, told: Told) -> Trained:
     return Trained(opened, layout.name, design, tensors, layout.fit, layout.labels, layout.original, layout.read)
 
 
-def _of_library(arch: str, opened: Checkpoint) -> Trained:
+def _of_library(arch: str, opened: Checkpoint, told: Told) -> Trained:
     design = libraries.design(arch, opened.tensors)
+    _demand(design, told)
     return Trained(opened, arch.partition(":")[0], design, opened.tensors, libraries.fit(arch), "imagenet-1k")
 
 

@@ -85,3 +85,11 @@ def test_the_loss_is_that_of_accuracy_with_its_interval() -> None:
         pytest.approx((lost - gained) / 400 - half),
         pytest.approx((lost - gained) / 400 + half),
     )
+
+
+def test_answers_that_are_no_numbers_keep_nothing_also_where_no_image_is_sure() -> None:
+    reference = rows([0.5, 0.5], [0.9, 0.1])
+    other = rows([np.nan, np.nan], [0.9, 0.1])
+    for precision in ("fp32", "fp16", "int8"):
+        assert not parity.compare(reference, other).kept(precision)
+        assert not parity.compare(reference[:1], other[:1]).kept(precision)

@@ -22,6 +22,7 @@ from export.progress import Progress
 from export.wishes import Wishes
 from models import loading
 from models.errors import CheckpointError
+from models.sevgg import SE_VGG_16
 from tests import networks
 from tests.conftest import REPOSITORY
 from tests.pictures import jpeg
@@ -165,6 +166,12 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "bad name": ({"name": "a/b"}, BundleError, "cannot name a bundle"),
     "no such photos": ({"photos": Path("nowhere")}, ExportError, "There is no folder 'nowhere'"),
     "no photos": ({"photos": Path(__file__).parent}, ExportError, "holds 0 photos and at least 32"),
+    "photos to calibrate nothing on": ({"judge": Path("nowhere")}, ExportError, "say which with --precision"),
+    "photos of two kinds": (
+        {"photos": Path("nowhere"), "precisions": ("fp32", "int8")},
+        ExportError,
+        "compared on the judged photos: drop --photos",
+    ),
     "no notes": ({"notes": Path("nowhere.md")}, ExportError, "'nowhere.md' cannot be read"),
 }
 
@@ -177,6 +184,13 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence_and_nothing_is_written
     with pytest.raises(error, match=message):
         written(checkpoint, Wishes(**{**wishes, **changed}), Progress(STEPS))
     assert [path for path in bundles(wishes["bundles"]) if path.is_file()] == []
+
+
+def test_a_size_that_a_network_cannot_take_is_told(wishes: dict[str, Any], tmp_path: Path) -> None:
+    network = SE_VGG_16.paper(classes=10).build()
+    torch.save(network.state_dict(), tmp_path / "vgg.pth")
+    with pytest.raises(ExportError, match="takes no 64x64 pixels: give the size"):
+        written(tmp_path / "vgg.pth", Wishes(**{**wishes, "stem": None}), Progress(STEPS))
 
 
 def test_a_photo_that_cannot_be_decoded_is_named(checkpoint: Path, wishes: dict[str, Any], tmp_path: Path) -> None:

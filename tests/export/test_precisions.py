@@ -12,9 +12,15 @@ from bundle import files, parity
 from bundle.files import Bundle
 from export import blame, commands, judge, labelled, narrow, precisions, proof, quantise, samples
 from export.errors import ExportError
+from export.graph import ServedNetwork, to_onnx
 from export.judge import Photos
 from export.progress import Progress
+from models.fixed import Family
+from models.sebninception import SE_BN_INCEPTION
+from models.semobilenet import SE_MOBILENET
+from models.seshufflenet import SE_SHUFFLENET
 from tests import oracles
+from tests.models.trained_elsewhere import seeded
 from tests.trained import weights
 
 
@@ -235,3 +241,76 @@ def test_a_real_mobilenet_is_refused_in_int8_with_its_layers_and_written_in_fp32
     assert "dB" in told
     graphs = files.read(tmp_path / "tf_mobilenetv3_small_100" / "1").manifest.graphs
     assert [graph.precision for graph in graphs] == ["fp32"]
+
+
+def test_a_folder_spelled_otherwise_is_the_same_folder(shared: Path, bundle: Bundle) -> None:
+    folder = shared / "tiny-imagenet" / "val"
+    with pytest.raises(ExportError, match="0 others to judge on"):
+        judge.photos(folder, folder.parent / "train" / ".." / "val", bundle.labels, bundle.manifest.preprocessing)
+
+
+def test_without_labels_sure_images_are_wanted(photos: Photos, reference: np.ndarray) -> None:
+    unsure = np.full_like(reference, 1 / reference.shape[1])
+    unlabelled = Photos(photos.calibration, photos.judged, None)
+    verdict = judge.verdict("model.int8.onnx", "onnxruntime-cpu", "int8", unlabelled, unsure, unsure)
+    assert not verdict.passed
+    assert "at least 50 sure images are wanted" in verdict.sentence()
+    assert judge.verdict("model.int8.onnx", "onnxruntime-cpu", "int8", unlabelled, reference, reference).passed
+
+
+def test_an_activation_that_overflows_in_fp16_is_seen_though_this_machine_computes_in_fp32(
+    bundle: Bundle, model: bytes
+) -> None:
+    loud = onnx.load_from_string(model)
+    weights = {tensor.name: tensor for tensor in loud.graph.initializer}
+    first, second = (node for node in loud.graph.node if node.name in ("layer2.0.bn1/Conv", "layer2.0.bn2/Conv"))
+    for node, by in ((first, 3e4), (second, 1 / 3e4)):  # up and down again: the same function
+        for name in node.input[1:] if by > 1 else node.input[1:2]:
+            scaled = numpy_helper.to_array(weights[name]) * np.float32(by)
+            weights[name].CopyFrom(numpy_helper.from_array(scaled, name))
+    same = loud.SerializeToString()
+    pixels, expected = bundle.probe.pixels, bundle.probe.probabilities
+    assert parity.compare(expected, proof.onnx_probabilities(same, pixels, silent)).kept()
+    narrowed = narrow.to_16_bit(same, "fp16")
+    assert parity.compare(expected, proof.onnx_probabilities(narrowed, pixels, silent)).kept("fp16")  # computed in fp32
+    assert not parity.compare(expected, proof.onnx_probabilities(narrow.rounded(narrowed), pixels, silent)).kept("fp16")
+    sound = narrow.rounded(narrow.to_16_bit(model, "fp16"))
+    assert parity.compare(expected, proof.onnx_probabilities(sound, pixels, silent)).kept("fp16")
+
+
+def test_a_precision_that_cannot_be_made_is_refused_alone(
+    model: bytes, photos: Photos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(model: bytes, precision: str) -> bytes:
+        raise ExportError("The weights are too large for fp16: take bf16.")
+
+    monkeypatch.setattr(narrow, "to_16_bit", too_large)
+    first, second = precisions.further(("fp16", "int8"), model, photos, reference, Progress())
+    assert isinstance(first, precisions.Refused)
+    assert "too large" in first.report
+    assert isinstance(second, precisions.Further)
+
+
+@pytest.mark.parametrize("family", [SE_BN_INCEPTION, SE_MOBILENET, SE_SHUFFLENET], ids=lambda family: family.name)
+@pytest.mark.parametrize("rules", [quantise.FOR_CPUS, quantise.FOR_TENSORRT], ids=["cpu", "tensorrt"])
+def test_a_convolution_has_both_inputs_quantised_or_none_and_depthwise_ones_and_logits_have_none(
+    family: Family, rules: quantise.Rules
+) -> None:
+    size = 64
+    served = ServedNetwork(seeded(family.paper(classes=5).build), (128.0,) * 3, (64.0,) * 3).eval()
+    model = to_onnx(served, size, size)
+    quantised = onnx.load_from_string(quantise.to_int8(model, samples.generated(size, size)[:4], silent, rules))
+    made = {name: node.op_type for node in quantised.graph.node for name in node.output}
+    widths = {tensor.name: tensor.dims[1] for tensor in quantised.graph.initializer if len(tensor.dims) == 4}
+    kinds = set()
+    for node in quantised.graph.node:
+        if node.op_type != "Conv":
+            continue
+        restored = [made.get(name) == "DequantizeLinear" for name in node.input[:2]]
+        assert restored[0] == restored[1] or "/se/" in node.name, node.name
+        if any(item.name == "group" and item.i > 1 for item in node.attribute) and widths.get(node.input[1]) == 1:
+            assert not any(restored), node.name
+        kinds.add(restored[1])
+    assert kinds == {True, False}
+    softmax = next(node for node in quantised.graph.node if node.op_type == "Softmax")
+    assert made[softmax.input[0]] != "DequantizeLinear"

@@ -146,3 +146,23 @@ def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
             inspection.inspect(tmp_path / name, Wishes())
     with pytest.raises(CheckpointError):
         inspection.inspect(tmp_path / "nowhere.pth", Wishes())
+
+
+def test_a_manifest_without_graphs_or_with_others_files_or_without_a_proof_is_found(copy: Path) -> None:
+    graph = Manifest.from_json((copy / "manifest.json").read_text()).graphs[0]
+    further = dataclasses.replace(graph, precision="int8")
+    shutil.copy(copy / "model.onnx", copy.parent / "outside.onnx")
+    for graphs, said in (
+        ((), "names no fp32 graph"),
+        ((graph, dataclasses.replace(further, file="../outside.onnx")), "which is no file of the bundle"),
+        ((graph, further), "has no proof of it"),
+    ):
+        told(copy, graphs=graphs)
+        report = verify(copy, Progress())
+        assert not report.passed
+        assert said in report.table()
+
+
+def test_a_manifest_made_to_confuse_is_told_and_nothing_is_raised(copy: Path) -> None:
+    (copy / "manifest.json").write_text("[" * 100_000)
+    assert not verify(copy, Progress()).passed

@@ -13,6 +13,7 @@ from export.graph import ServedNetwork, to_onnx
 from export.proof import onnx_probabilities, torch_probabilities
 from export.samples import generated
 from models import complexity, imports, libraries, trained
+from models.design import Traits
 from models.errors import CheckpointError
 from models.fit import IMAGENET_MEAN, Fit
 from models.se import block_name, se_modules
@@ -86,6 +87,9 @@ def test_torchvisions_networks_are_recognised_by_their_tensors(tmp_path: Path) -
         assert (read.format, read.design.name, read.design.classes) == ("torchvision", name, 5)
         assert dataclasses.replace(read.fit, interpolation="bilinear") == Fit(mean=IMAGENET_MEAN)
         assert len(list(se_modules(read.network()))) == {"m": 9, "e": 16, "r": 16}[name[0]]
+    for told in (Told(arch="seresnet50"), Told(traits=Traits("B"))):
+        with pytest.raises(CheckpointError, match="drop"):
+            trained.understand(tmp_path / "net.pth", told)
     assert libraries.recognise({"features.1.block.0.0.weight": torch.zeros(3)}) is None
 
 
