@@ -22,7 +22,6 @@ from export.progress import Progress
 from export.wishes import Wishes
 from models import loading
 from models.errors import CheckpointError
-from models.sevgg import SE_VGG_16
 from tests import networks
 from tests.conftest import REPOSITORY
 from tests.pictures import jpeg
@@ -186,11 +185,15 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence_and_nothing_is_written
     assert [path for path in bundles(wishes["bundles"]) if path.is_file()] == []
 
 
-def test_a_size_that_a_network_cannot_take_is_told(wishes: dict[str, Any], tmp_path: Path) -> None:
-    network = SE_VGG_16.paper(classes=10).build()
-    torch.save(network.state_dict(), tmp_path / "vgg.pth")
+def test_a_size_that_a_network_cannot_take_is_told(
+    checkpoint: Path, wishes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def does_not_fit(network: torch.nn.Module, height: int, width: int) -> int:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x512 and 25088x4096)")  # as SE-VGG-16 has it
+
+    monkeypatch.setattr("export.convert.complexity.multiply_adds", does_not_fit)
     with pytest.raises(ExportError, match="takes no 64x64 pixels: give the size"):
-        written(tmp_path / "vgg.pth", Wishes(**{**wishes, "stem": None}), Progress(STEPS))
+        written(checkpoint, Wishes(**wishes), Progress(STEPS))
 
 
 def test_a_photo_that_cannot_be_decoded_is_named(checkpoint: Path, wishes: dict[str, Any], tmp_path: Path) -> None:
