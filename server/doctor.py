@@ -10,7 +10,7 @@ from pathlib import Path
 from bundle import files
 from bundle.errors import BundleError
 from bundle.files import Bundle
-from server import cores, engines
+from server import cores
 from server.engines import choice
 from server.engines.choice import Candidate
 from server.settings import Settings
@@ -64,14 +64,12 @@ def _bundles(settings: Settings) -> Iterator[Finding]:
 def _tried(what: str, candidate: Candidate, bundle: Bundle, max_batch: int) -> Finding:
     """An engine made, compared with the bundle's probe, and timed."""
     try:
-        engine = candidate.make()
-        parity = engines.check(engine, bundle.probe, max_batch)
-        measured_s = engines.measure(engine, bundle.probe.pixels, max_batch)
+        tried = candidate.tried(bundle, max_batch)
     except Exception as error:  # a runtime may raise anything at a graph that it cannot take
         cure = "The server will take another engine; `python -m export verify` tells whether the bundle is whole."
-        return Finding(what, str(error).splitlines()[0].rstrip("."), cure)
-    batch, seconds = max(measured_s.items(), key=lambda item: item[0] / item[1])
-    return Finding(what, f"{batch / seconds:.0f} images/s in batches of {batch}, max |Δp| {parity.max_dp:.1e}")
+        return Finding(what, (str(error) or type(error).__name__).splitlines()[0].rstrip("."), cure)
+    told = f"{tried.images_per_s:.0f} images/s in batches of {tried.batch}, max |Δp| {tried.parity.max_dp:.1e}"
+    return Finding(what, told)
 
 
 def _package(name: str, needed: bool) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bundle.errors import BundleError
 from bundle.files import Bundle
+from bundle.parity import Parity
 from server import engines
 from server.engines import Engine
 from server.engines.ort import OrtCpuEngine
@@ -18,8 +19,6 @@ from server.engines.remembered import Remembered
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
-ENGINES = ("onnxruntime-cpu", "openvino-cpu")
-PRECISIONS = ("fp32", "bf16", "int8")
 _FOR_CPUS = ("fp32", "int8")  # graphs; the others of a bundle are a GPU's
 
 
@@ -29,6 +28,15 @@ class Choice:
 
     engine: Engine
     why: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What an engine showed: how near it is to the bundle's probe, and how fast at its best batch size."""
+
+    parity: Parity
+    batch: int
+    images_per_s: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,14 @@ class Candidate:
     @property
     def name(self) -> str:
         return f"{self.engine} {self.precision}"
+
+    def tried(self, bundle: Bundle, max_batch: int) -> Tried:
+        """Make it, compare and time it; raises whatever its runtime does, or EngineFailed."""
+        engine = self.make()
+        parity = engines.check(engine, bundle.probe, max_batch)
+        measured_s = engines.measure(engine, bundle.probe.pixels, max_batch)
+        images_per_s, batch = max((batch / seconds, batch) for batch, seconds in measured_s.items())
+        return Tried(parity, batch, images_per_s)
 
 
 class Chooser:
@@ -85,13 +101,10 @@ class Chooser:
     def _rate(self, bundle: Bundle, candidate: Candidate) -> float:
         """Images a second at its best batch size; 0 where it does not work or not keep the bundle's probe."""
         try:
-            engine = candidate.make()
-            engines.check(engine, bundle.probe, self._max_batch)
-            measured_s = engines.measure(engine, bundle.probe.pixels, self._max_batch)
+            return candidate.tried(bundle, self._max_batch).images_per_s
         except Exception as error:  # a runtime may raise anything at a graph that it cannot take
             log.warning("%s does not run %s: %s", candidate.name, bundle.manifest.name, error)
             return 0.0
-        return max(images / seconds for images, seconds in measured_s.items())
 
 
 def proven(bundle: Bundle, threads: int) -> Iterator[Candidate]:

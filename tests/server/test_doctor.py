@@ -38,7 +38,7 @@ def test_an_engine_that_fails_is_bad_and_the_others_are_tried(demo: Path, monkey
     def fails(*_: object) -> None:
         raise RuntimeError("no such instruction\nand more")
 
-    monkeypatch.setattr("server.doctor.engines.check", fails)
+    monkeypatch.setattr("server.engines.check", fails)
     found = told(demo.parents[1])["demo/1 onnxruntime-cpu fp32"]
     assert found.told == "no such instruction"
     assert found.line().startswith("BAD")
