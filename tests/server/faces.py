@@ -179,7 +179,7 @@ async def running(
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
     http_port, grpc_port = await ports
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=30) as http,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=120) as http,
         grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
     ):
         server = Running(app, http_port, grpc_port, task, RestClient(http), RpcClient(channel))
