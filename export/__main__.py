@@ -12,21 +12,32 @@ def main() -> None:
     try:
         sys.exit(_run())
     except KeyboardInterrupt:
-        print("export: interrupted; no bundle was written.", file=sys.stderr)
+        print("export: interrupted; nothing was written.", file=sys.stderr)
         sys.exit(130)
 
 
 def _run() -> int:
-    from bundle.errors import BundleError  # torch takes seconds to import: a signal then is an interruption like others
-    from export.commands import run
+    from bundle.errors import BundleError  # what follows takes seconds: a signal then is an interruption like others
     from export.errors import ExportError
     from models.errors import CheckpointError
+    from plans.errors import PlanError
 
     try:
-        return run(sys.argv[1:])
-    except (CheckpointError, BundleError, ExportError) as error:
+        return _command()
+    except (CheckpointError, BundleError, ExportError, PlanError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
+
+
+def _command() -> int:
+    """Engines are built without torch, which images of the server have not; all else needs it."""
+    from export.tensorrt import command
+
+    if sys.argv[1:2] == [command.NAME]:
+        return command.run(sys.argv[2:])
+    from export.commands import run
+
+    return run(sys.argv[1:])
 
 
 if __name__ == "__main__":

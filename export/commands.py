@@ -12,6 +12,7 @@ from export.convert import STEPS, convert
 from export.errors import ExportError
 from export.probe import MOST, probe
 from export.progress import Progress
+from export.tensorrt import command as build_engine
 from export.wishes import Wishes
 from models import formats, hub
 
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     one = command("verify", _verify, "check a bundle: hashes, graph, labels, and its answers to its own probe")
     one.add_argument("bundle", type=_path, help="its folder, or that of all its versions for the highest")
     _json(one)
+    build_engine.add_options(command(build_engine.NAME, build_engine.build_engine, build_engine.HELP))
     return parser
 
 

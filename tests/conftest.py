@@ -1,8 +1,11 @@
 """What all tests share: where the data lies, and the engine of asynchronous tests."""
 
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests import fake_cuda, fake_tensorrt
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -31,3 +34,16 @@ def photos(shared: Path) -> list[Path]:
 def demo() -> Path:
     """The demo bundle."""
     return REPOSITORY / "bundles" / "demo" / "1"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> fake_cuda.Cuda:
+    """A GPU with TensorRT, both fakes; what imports them must be imported after it."""
+    monkeypatch.setitem(sys.modules, "cuda.core", fake_cuda.module())
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module())
+    return fake_cuda.cuda
+
+
+@pytest.fixture
+def trt(gpu: fake_cuda.Cuda) -> fake_tensorrt.Trt:
+    return fake_tensorrt.trt

@@ -1,0 +1,84 @@
+"""Build: from a graph to the bytes of a plan."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import tensorrt as trt
+
+from export.errors import ExportError
+from export.progress import Progress
+from export.tensorrt.network import parsed
+from export.tensorrt.watching import Watching
+from plans.contexts import INPUT
+from plans.messages import Messages
+from plans.store import Store, Target
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What plans are built for: the batch sizes, and how much memory a kernel may take for itself."""
+
+    batches: tuple[int, ...]
+    workspace_bytes: int
+    target: Target
+    store: Store
+
+    def build(self, model: bytes, progress: Progress) -> bytes:
+        """A plan of the graph, with one optimisation profile for each batch size, which suits that one alone.
+
+        Raises ExportError where TensorRT does not build it, and KeyboardInterrupt soon after Ctrl-C.
+        """
+        messages = Messages()
+        builder = trt.Builder(messages)
+        network = parsed(builder, model, messages)
+        config = self._config(builder, network, messages)
+        with self._timings(config):
+            plan = _built(builder, network, config, progress)
+            if plan is None:
+                raise ExportError(
+                    f"TensorRT {trt.__version__} built no plan: {messages.why()}. Try `--se native`, smaller "
+                    "--batch-sizes, or while nothing else uses the GPU."
+                )
+        return bytes(plan)
+
+    def _config(
+        self, builder: "trt.Builder", network: "trt.INetworkDefinition", messages: Messages
+    ) -> "trt.IBuilderConfig":
+        config = builder.create_builder_config()
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self.workspace_bytes)
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # names and formats, for the report on layers
+        config.clear_flag(trt.BuilderFlag.TF32)  # fp32 shall be fp32: its proof asks for 1e-4
+        _, *image = network.get_input(0).shape
+        for batch in self.batches:
+            profile = builder.create_optimization_profile()
+            shape = (batch, *image)
+            profile.set_shape(INPUT, shape, shape, shape)
+            if config.add_optimization_profile(profile) < 0:
+                raise ExportError(f"TensorRT refused batches of {batch}: {messages.why()}. Try other --batch-sizes.")
+        return config
+
+    @contextlib.contextmanager
+    def _timings(self, config: "trt.IBuilderConfig") -> Iterator[None]:
+        """What earlier builds measured is not measured again. Timings that TensorRT does not take are dropped."""
+        cache = config.create_timing_cache(self.store.timings(self.target))
+        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+            cache = config.create_timing_cache(b"")
+            config.set_timing_cache(cache, ignore_mismatch=False)
+        yield
+        self.store.put_timings(self.target, bytes(config.get_timing_cache().serialize()))
+
+
+def _built(
+    builder: "trt.Builder", network: "trt.INetworkDefinition", config: "trt.IBuilderConfig", progress: Progress
+) -> "trt.IHostMemory | None":
+    """In a thread of its own, so that Ctrl-C reaches this one; TensorRT then gives up at its next step."""
+    watching = config.progress_monitor = Watching(progress)
+    with ThreadPoolExecutor(1) as pool:  # left when TensorRT has ended
+        building = pool.submit(builder.build_serialized_network, network, config)
+        try:
+            return building.result()
+        except BaseException:
+            watching.stop()
+            raise

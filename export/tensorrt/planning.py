@@ -1,0 +1,112 @@
+"""Planning: for each graph of a bundle the plan that is fastest on this GPU, unless it is there already."""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+
+import tensorrt as trt
+
+from bundle.files import Bundle
+from export.progress import Progress
+from export.tensorrt import layers, timing, ways
+from export.tensorrt.build import Builder
+from export.tensorrt.timing import Seconds
+from export.tensorrt.ways import Made
+from plans import store
+from plans.errors import PlanError
+from plans.gpus import Gpu
+from plans.store import Plan, Sidecar, Store, Target, Way
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for. `se`: native, plugin or auto, the faster of both."""
+
+    se: str
+    batches: tuple[int, ...]
+    workspace_bytes: int
+    rebuild: bool
+
+
+def planned(bundle: Bundle, precision: str, gpu: Gpu, wish: Wish, kept: Store, progress: Progress) -> Plan:
+    """The plan of that graph, built if the cache has none of this very kind. Raises ExportError or PlanError."""
+    wanted = ways.ways(wish.se)
+    target = Target.of(gpu, trt.__version__)
+    made_from = _made_from(bundle, precision, target, wish, wanted)
+    key = store.key(made_from)
+    with kept.lock():
+        if not wish.rebuild and (plan := _whole(kept.get(key))):
+            progress.step(f"{precision}: there already, as {plan.path.name}")
+            return plan
+        builder = Builder(wish.batches, wish.workspace_bytes, target, kept)
+        made = ways.made(wanted, bundle, precision, gpu, builder, progress)
+        seconds = timing.measured({way: one.runner for way, one in made.items()}, bundle.probe.pixels)
+        way = timing.fastest(seconds)
+        sidecar = _sidecar(bundle, precision, target, made_from, way, made[way], seconds)
+        progress.step(f"{precision}: keeping SE {way}, as {key[:12]}….plan")
+        return kept.put(made[way].data, sidecar)
+
+
+def _whole(plan: Plan | None) -> Plan | None:
+    """The plan, if it can still be used."""
+    try:
+        if plan:
+            plan.read()
+        return plan
+    except PlanError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _made_from(bundle: Bundle, precision: str, target: Target, wish: Wish, wanted: tuple[Way, ...]) -> dict[str, str]:
+    """All that a plan depends on: with any other value it is another plan."""
+    from_kernels = ""
+    if "plugin" in wanted:
+        from export.tensorrt import plugins  # Triton takes a second to import
+
+        from_kernels = plugins.fingerprint()
+    return {
+        "schema": str(store.SCHEMA),
+        "graph": bundle.graph(precision)[0].sha256,
+        "precision": precision,
+        "parser": str(trt.get_nv_onnx_parser_version()),
+        "batches": json.dumps(wish.batches),
+        "workspace_bytes": str(wish.workspace_bytes),
+        "se": "+".join(wanted),
+        "kernels": from_kernels,
+        **dataclasses.asdict(target),
+        "multiprocessors": str(target.multiprocessors),
+    }
+
+
+def _sidecar(
+    bundle: Bundle,
+    precision: str,
+    target: Target,
+    made_from: dict[str, str],
+    way: Way,
+    made: Made,
+    seconds: dict[Way, Seconds],
+) -> Sidecar:
+    return Sidecar(
+        schema=store.SCHEMA,
+        key=store.key(made_from),
+        created=datetime.datetime.now(datetime.UTC).isoformat(),
+        bundle=f"{bundle.manifest.name}/{bundle.manifest.version}",
+        graph_sha256=bundle.graph(precision)[0].sha256,
+        precision=precision,
+        se=way,
+        target=target,
+        batch_sizes=tuple(made.runner.sizes),
+        made_from=made_from,
+        seconds=dict(seconds),
+        parity=made.parity,
+        layers=layers.inspected(made.runner.engine, [row.name for row in bundle.manifest.architecture.se_blocks]),
+        sha256=hashlib.sha256(made.data).hexdigest(),
+        bytes=len(made.data),
+    )

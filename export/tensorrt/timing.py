@@ -1,0 +1,40 @@
+"""Timing: how fast ways to compute the same network are on this GPU, in turns."""
+
+import math
+import statistics
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from bundle.images import Pixels
+from plans.runner import Runner
+from plans.store import Way
+
+Seconds = dict[str, float]
+"""Of a batch, with the copies to and from the GPU, by its size."""
+
+_ROUNDS = 15
+
+
+def measured(runners: Mapping[Way, Runner], pixels: Pixels) -> dict[Way, Seconds]:
+    """The median of each way and batch size. Ways take turns, so that a drift of the clock meets them all."""
+    found: dict[Way, Seconds] = {way: {} for way in runners}
+    sizes = next(iter(runners.values())).sizes
+    for size in sizes:
+        batch = np.resize(pixels, (size, *pixels.shape[1:]))
+        rounds = [{way: _seconds(runner, batch) for way, runner in runners.items()} for _ in range(_ROUNDS)]
+        for way in runners:
+            found[way][str(size)] = statistics.median(row[way] for row in rounds[1:])  # the first one warms up
+    return found
+
+
+def fastest(seconds: Mapping[Way, Seconds]) -> Way:
+    """The way with the least geometric mean over the batch sizes; of equals the first."""
+    return min(seconds, key=lambda way: math.fsum(map(math.log, seconds[way].values())))
+
+
+def _seconds(runner: Runner, batch: Pixels) -> float:
+    started_s = time.perf_counter()
+    runner.run(batch)
+    return time.perf_counter() - started_s

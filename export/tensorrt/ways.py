@@ -1,0 +1,91 @@
+"""Ways: how SE blocks can be computed on a GPU, each built, proven on the bundle's probe, and timed."""
+
+import importlib.util
+import logging
+from dataclasses import dataclass
+
+from cuda.core import Device
+
+from bundle import parity
+from bundle.files import Bundle
+from bundle.parity import Parity
+from export.errors import ExportError
+from export.outline import outline
+from export.progress import Progress
+from export.tensorrt.build import Builder
+from plans.errors import PlanError
+from plans.gpus import Gpu
+from plans.runner import Runner
+from plans.store import Way
+
+log = logging.getLogger(__name__)
+
+_POOLED_ABOVE = 14 * 14
+"""Pixels of a map above which TensorRT's own pooling feeds the gate's kernel, as that one has one block an image."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan of one way, and what it keeps of the bundle's answers to its probe."""
+
+    data: bytes
+    runner: Runner
+    parity: Parity
+
+
+def ways(wished: str) -> tuple[Way, ...]:
+    """Those that `--se` asks for: native, plugin, or both for auto where the kernels can be compiled here."""
+    if wished == "native":
+        return ("native",)
+    if importlib.util.find_spec("triton"):
+        return ("plugin",) if wished == "plugin" else ("native", "plugin")
+    if wished == "plugin":
+        raise ExportError("The project's kernels are compiled by Triton: run `pip install triton`, or use --se native.")
+    log.warning("only TensorRT's own layers are tried: Triton, which compiles the project's kernels, is not installed")
+    return ("native",)
+
+
+def made(
+    wanted: tuple[Way, ...], bundle: Bundle, precision: str, gpu: Gpu, builder: Builder, progress: Progress
+) -> dict[Way, Made]:
+    """Each way that can be built and keeps what its precision must; where there is none the first one's error."""
+    done: dict[Way, Made] = {}
+    errors: list[ExportError | PlanError] = []
+    for way in wanted:
+        progress.step(f"{precision}, SE {way}: building, which takes minutes")
+        try:
+            done[way] = _made(way, bundle, precision, gpu, builder, progress)
+        except (ExportError, PlanError) as error:
+            log.warning("%s, SE %s: %s", precision, way, error)
+            errors.append(error)
+    if not done:
+        raise errors[0]
+    return done
+
+
+def _made(way: Way, bundle: Bundle, precision: str, gpu: Gpu, builder: Builder, progress: Progress) -> Made:
+    Device(gpu.index).set_current()
+    data = builder.build(_graph(way, bundle, precision, gpu), progress)
+    runner = Runner(data, gpu.index)
+    found = parity.compare(bundle.probe.probabilities, runner.run(bundle.probe.pixels))
+    if not found.kept(precision):
+        raise ExportError(
+            f"The plan does not answer the bundle's probe as its export did: max |Δp| {found.max_dp:.2g}, best class "
+            f"kept for {found.sure_agreement:.1%} of {found.sure_images} sure images. Try another --precision or --se."
+        )
+    return Made(data, runner, found)
+
+
+def _graph(way: Way, bundle: Bundle, precision: str, gpu: Gpu) -> bytes:
+    """Plain, or with functions in the place of SE blocks, for which the parser then finds the project's kernels."""
+    plain = bundle.graph(precision)[1].read_bytes()
+    if way == "native":
+        return plain
+    from export.tensorrt import plugins  # Triton takes a second to import
+
+    plugins.register(gpu.compute_capability)
+    blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
+    outlined = outline(plain, blocks, pooled_above=_POOLED_ABOVE)
+    if not outlined.blocks:
+        raise ExportError("None of the network's SE blocks is of the kind that the kernels compute: use --se native.")
+    return outlined.model

@@ -1,0 +1,38 @@
+"""Messages: what TensorRT says, into Python's log, with the last errors at hand."""
+
+import logging
+import threading
+from collections import deque
+
+import tensorrt as trt
+
+log = logging.getLogger("tensorrt")
+
+_LEVELS = {
+    "INTERNAL_ERROR": logging.ERROR,
+    "ERROR": logging.ERROR,
+    "WARNING": logging.WARNING,
+    "INFO": logging.DEBUG,
+    "VERBOSE": logging.DEBUG,
+}
+
+
+class Messages(trt.ILogger):  # type: ignore[misc]  # tensorrt has no types
+    """TensorRT calls it from threads of its own."""
+
+    def __init__(self) -> None:
+        trt.ILogger.__init__(self)
+        self._errors: deque[str] = deque(maxlen=3)
+        self._lock = threading.Lock()
+
+    def log(self, severity: "trt.ILogger.Severity", msg: str) -> None:
+        level = _LEVELS[severity.name]
+        if level >= logging.ERROR:
+            with self._lock:
+                self._errors.append(msg)
+        log.log(level, "%s", msg)
+
+    def why(self) -> str:
+        """The last errors, for an exception's text."""
+        with self._lock:
+            return "; ".join(self._errors) or "TensorRT gave no reason"

@@ -1,0 +1,211 @@
+"""Store: plans in the cache folder, `<key>.plan` beside what is known of it, `<key>.json`."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bundle import records
+from bundle.errors import BundleError
+from bundle.parity import Parity
+from plans.errors import PlanError
+from plans.gpus import Gpu
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+"""Of the sidecar and of how plans are built: plans of another one are built anew."""
+
+_MAGIC = b"ftrt"
+_VERSION_AT = 24
+"""A plan begins with 0x74727466 in little-endian order; bytes 24 to 27 are TensorRT's version (`printPlanVersion` in
+the samples of NVIDIA/TensorRT)."""
+
+Way = Literal["native", "plugin"]
+"""How SE blocks are computed: by TensorRT's own layers, or by the project's kernels."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a plan runs, and nowhere else: it takes the very TensorRT, and is tuned for one kind of GPU."""
+
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    multiprocessors: int
+    driver: str
+    platform: str
+
+    @classmethod
+    def of(cls, gpu: Gpu, tensorrt: str) -> "Target":
+        machine = f"{platform.system()}-{platform.machine()}".lower()
+        version = ".".join(tensorrt.split(".")[:4])  # a plan's own header has no .post1
+        return cls(version, gpu.name, gpu.compute_capability, gpu.multiprocessors, gpu.driver, machine)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What the engine is made of. `reformats`: copies of tensors into another layout; `se`: the layers of SE blocks."""
+
+    count: int
+    reformats: int
+    se: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """All that is known of a plan besides its bytes.
+
+    `made_from` is all that the plan depends on, from which its key is made. `seconds`: of a batch, by way and batch
+    size, as measured on this GPU when it was built; `parity`: on the bundle's probe.
+    """
+
+    schema: int
+    key: str
+    created: str
+    bundle: str
+    graph_sha256: str
+    precision: str
+    se: Way
+    target: Target
+    batch_sizes: tuple[int, ...]
+    made_from: dict[str, str]
+    seconds: dict[Way, dict[str, float]]
+    parity: Parity
+    layers: Layers
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan on the disk."""
+
+    path: Path
+    sidecar: Sidecar
+
+    def read(self) -> bytes:
+        """Its bytes, which are those that were built here. Raises PlanError."""
+        cure = f"delete {self.path.name} in the cache folder and run `python -m export build-engine` again"
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise PlanError(f"The plan cannot be read ({error.strerror}): {cure}.") from error
+        if hashlib.sha256(data).hexdigest() != self.sidecar.sha256:
+            raise PlanError(f"The plan is not the file that was built (sha256 differs): {cure}.")
+        if (found := version(data)) != self.sidecar.target.tensorrt:
+            raise PlanError(
+                f"The plan was made by TensorRT {found or '?'}, not {self.sidecar.target.tensorrt}: {cure}."
+            )
+        return data
+
+
+class Store:
+    """Plans and timing caches of this machine. What cannot be read counts as not there: it is built again."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self.folder = resolved(cache_dir) / "plans"
+
+    def get(self, key: str) -> Plan | None:
+        return self._plan(self.folder / f"{key}.json")
+
+    def fitting(self, graph_sha256: str, target: Target) -> list[Plan]:
+        """Plans of that graph for that target, the newest first."""
+        found = filter(None, map(self._plan, sorted(self.folder.glob("[0-9a-f]*.json"))))
+        mine = [plan for plan in found if (plan.sidecar.graph_sha256, plan.sidecar.target) == (graph_sha256, target)]
+        return sorted(mine, key=lambda plan: plan.sidecar.created, reverse=True)
+
+    def put(self, data: bytes, sidecar: Sidecar) -> Plan:
+        """Keep a plan; readers see all of it or nothing. Raises PlanError."""
+        path = self.folder / f"{sidecar.key}.plan"
+        text = json.dumps(dataclasses.asdict(sidecar), indent=1)
+        with self._writing():
+            _write(path, data)
+            _write(path.with_suffix(".json"), text.encode())
+        return Plan(path, sidecar)
+
+    def timings(self, target: Target) -> bytes:
+        """What TensorRT measured in earlier builds for that target."""
+        try:
+            return self._timings(target).read_bytes()
+        except OSError:
+            return b""
+
+    def put_timings(self, target: Target, data: bytes) -> None:
+        """Raises PlanError."""
+        with self._writing():
+            _write(self._timings(target), data)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """One build at a time: two would spoil each other's timings. Raises PlanError."""
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / ".lock").open("w")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or its process ends
+            yield
+
+    def _timings(self, target: Target) -> Path:
+        """TensorRT takes timings of its own version on the same kind of GPU."""
+        return self.folder / f"{key([target.tensorrt, target.gpu, target.compute_capability])[:16]}.timings"
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PlanError(
+                f"The cache folder {self.folder} cannot be written ({error.strerror}): give another with --cache-dir."
+            ) from error
+
+    def _plan(self, path: Path) -> Plan | None:
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+                return None
+            return Plan(path.with_suffix(".plan"), records.read(Sidecar, data, "sidecar"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, BundleError) as error:
+            log.warning("%s counts as not there: %s", path.name, error)
+            return None
+
+
+def key(made_from: Mapping[str, Any] | list[str]) -> str:
+    """sha256 of the canonical JSON."""
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def version(plan: bytes) -> str:
+    """The TensorRT that wrote a plan, as 11.4.0.106, without deserialising it; "" where it is no plan."""
+    if len(plan) < _VERSION_AT + 4 or plan[:4] != _MAGIC:
+        return ""
+    return ".".join(map(str, plan[_VERSION_AT : _VERSION_AT + 4]))
+
+
+def resolved(cache_dir: Path) -> Path:
+    """The folder, with `~` spelled out; a temporary one for users without a home."""
+    try:
+        return cache_dir.expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), "sesame")
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

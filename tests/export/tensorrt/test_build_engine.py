@@ -1,0 +1,306 @@
+"""`build-engine` over a fake TensorRT whose engines ONNX Runtime computes: the cache, the ways, and every refusal."""
+
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import onnx
+import pytest
+
+from bundle import files
+from export import __main__ as main
+from export.errors import ExportError
+from export.tensorrt import command
+from plans.store import Store, Target
+from tests.conftest import REPOSITORY
+from tests.fake_cuda import Cuda
+from tests.fake_tensorrt import VERSION, Trt
+
+Build = Callable[..., int]
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The plugins' place, as their real module needs the real bindings."""
+    import export.tensorrt
+
+    fake = ModuleType("export.tensorrt.plugins")
+    fake.registered = []  # type: ignore[attr-defined]
+    fake.source = "kernels, first edition"  # type: ignore[attr-defined]
+    fake.register = fake.registered.append  # type: ignore[attr-defined]
+    fake.fingerprint = lambda: fake.source  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "export.tensorrt.plugins", fake)
+    monkeypatch.setattr(export.tensorrt, "plugins", fake, raising=False)
+    return fake
+
+
+@pytest.fixture
+def build(trt: Trt, kernels: ModuleType, demo: Path, tmp_path: Path) -> Build:
+    def run(*more: str) -> int:
+        return command.run([str(demo), "--cache-dir", str(tmp_path), "--max-batch", "4", *more])
+
+    return run
+
+
+def kept(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((folder / "plans").glob("*.json"))]
+
+
+def test_a_plan_is_built_both_ways_and_the_faster_is_kept_with_the_figures(
+    build: Build, trt: Trt, kernels: Any, tmp_path: Path, demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build("--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    (known,) = kept(tmp_path)
+    assert {key: value for key, value in told.items() if key != "plan"} == known
+    assert Path(told["plan"]).is_file()
+    plain, outlined = trt.built
+    assert not plain.functions
+    assert {function.name for function in outlined.functions} == {"SEGate", "SEScaleAddRelu"}
+    assert kernels.registered == ["9.0"]
+    assert known["batch_sizes"] == [1, 2, 4]
+    assert {way: list(sizes) for way, sizes in known["seconds"].items()} == {
+        "native": ["1", "2", "4"],
+        "plugin": ["1", "2", "4"],
+    }
+    product = {way: sizes["1"] * sizes["2"] * sizes["4"] for way, sizes in known["seconds"].items()}
+    assert known["se"] == min(product, key=lambda way: product[way])
+    assert known["parity"]["max_dp"] < 1e-4
+    assert known["layers"]["reformats"] == 1
+    assert any("layer1.0/se/" in name for name in known["layers"]["se"])
+    assert trt.workspace == 4 << 30
+
+
+def test_the_server_finds_the_plan_by_graph_and_target(build: Build, gpu: Cuda, tmp_path: Path, demo: Path) -> None:
+    from plans.gpus import gpus
+
+    assert build("--se", "native") == 0
+    graph, _ = files.read(demo).graph("fp32")
+    (plan,) = Store(tmp_path).fitting(graph.sha256, Target.of(gpus()[0], VERSION))
+    assert plan.sidecar.se == "native"
+    assert plan.read()
+
+
+def test_what_is_there_already_is_not_built_again(build: Build, trt: Trt, tmp_path: Path) -> None:
+    assert build("--se", "native") == 0
+    assert build("--se", "native") == 0
+    assert len(trt.built) == 1
+    assert build("--se", "native", "--rebuild") == 0
+    assert len(trt.built) == 2
+    assert len(kept(tmp_path)) == 1
+
+
+def test_a_plan_that_was_damaged_is_built_again(build: Build, trt: Trt, tmp_path: Path) -> None:
+    assert build("--se", "native") == 0
+    (path,) = (tmp_path / "plans").glob("*.plan")
+    path.write_bytes(b"rubbish")
+    assert build("--se", "native") == 0
+    assert len(trt.built) == 2
+    assert path.read_bytes() != b"rubbish"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda gpu, trt, kernels: gpu.names.__setitem__(0, "NVIDIA B200"),
+        lambda gpu, trt, kernels: setattr(gpu, "driver", (13, 2)),
+        lambda gpu, trt, kernels: setattr(kernels, "source", "second edition"),
+        lambda gpu, trt, kernels: ["--max-batch", "8"],
+        lambda gpu, trt, kernels: ["--workspace-mib", "100"],
+        lambda gpu, trt, kernels: ["--se", "native"],
+    ],
+    ids=["gpu", "driver", "kernels", "sizes", "workspace", "ways"],
+)
+def test_whatever_a_plan_depends_on_makes_another_plan(
+    build: Build, gpu: Cuda, trt: Trt, kernels: ModuleType, tmp_path: Path, change: Callable[..., Any]
+) -> None:
+    assert build() == 0
+    more = change(gpu, trt, kernels)
+    assert build(*(more if isinstance(more, list) else [])) == 0
+    assert len(kept(tmp_path)) == 2
+    assert build(*(more if isinstance(more, list) else [])) == 0
+    assert len(kept(tmp_path)) == 2
+
+
+def test_timings_are_handed_from_build_to_build(build: Build, trt: Trt) -> None:
+    assert build("--se", "native") == 0
+    assert build("--se", "native", "--rebuild") == 0
+    assert trt.timings == [b"", b"timed;"]
+
+
+@pytest.mark.parametrize("call", ["cache", "cache mismatch"])
+def test_timings_that_tensorrt_does_not_take_are_dropped(build: Build, trt: Trt, call: str) -> None:
+    assert build("--se", "native") == 0
+    trt.refuse = {call}
+    assert build("--se", "native", "--rebuild") == 0
+    assert trt.timings == [b"", b"timed;", b""]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("parse", r"Gelu 'layer1\.0/Gelu' in SEGate: no importer \(UNSUPPORTED_NODE\).*--se native"),
+        ("profile", "refused batches of 1.*--batch-sizes|refused batches of 1.*--max-batch"),
+        ("build", "built no plan: build was refused"),
+        ("deserialize", "does not take the plan: deserialize was refused"),
+        ("context", "refused a context"),
+        ("shape", "refused the shape"),
+        ("infer", "lacks shapes of pixels"),
+        ("run", "refused to run"),
+        ("types", "inputs and outputs are"),
+        ("inspect", "does not tell the engine's layers"),
+    ],
+)
+def test_every_refusal_is_told_and_nothing_is_kept(
+    build: Build, trt: Trt, tmp_path: Path, capsys: pytest.CaptureFixture[str], call: str, told: str
+) -> None:
+    import re
+
+    trt.refuse = {call}
+    assert build("--se", "native") == 1
+    assert re.search(told, capsys.readouterr().err)
+    assert kept(tmp_path) == []
+    assert not list((tmp_path / "plans").glob("*.plan"))
+    trt.refuse = set()
+    assert build("--se", "native") == 0
+
+
+def test_kernels_that_cannot_be_built_leave_the_native_way(
+    build: Build, trt: Trt, kernels: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(compute_capability: str) -> None:
+        raise ExportError("Triton does not compile for this GPU.")
+
+    kernels.register = refused
+    assert build() == 0
+    assert [known["se"] for known in kept(tmp_path)] == ["native"]
+    assert "SE plugin: Triton does not compile" in caplog.text
+    assert build("--se", "plugin") == 1
+
+
+def test_an_engine_that_answers_something_else_is_refused(
+    build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the compilers of engines did (NVIDIA/TensorRT #4813)."""
+    from plans.runner import Runner
+
+    run = Runner.run
+    monkeypatch.setattr(Runner, "run", lambda self, pixels: run(self, pixels)[::-1])
+    assert build("--se", "native") == 1
+    assert "does not answer the bundle's probe as its export did" in capsys.readouterr().err
+    assert kept(tmp_path) == []
+
+
+def test_ctrl_c_stops_tensorrt_at_its_next_step(build: Build, trt: Trt, tmp_path: Path) -> None:
+    """The interruption arrives while TensorRT builds in its own thread."""
+    import _thread
+
+    from export.tensorrt import watching
+
+    steps = []
+
+    class Interrupted(watching.Watching):
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if not steps:
+                _thread.interrupt_main()
+            steps.append(step)
+            return super().step_complete(phase_name, step)
+
+    trt.steps = 1 << 40
+    from export.tensorrt import build as building
+
+    original = building.Watching
+    building.Watching = Interrupted  # type: ignore[misc]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build("--se", "native")
+    finally:
+        building.Watching = original  # type: ignore[misc]
+    assert 0 < len(steps) < 1 << 40
+    assert kept(tmp_path) == []
+
+
+def test_progress_is_a_bar_of_the_outermost_phase(trt: Trt) -> None:
+    from export.tensorrt.watching import Watching
+
+    told: list[tuple[int, int]] = []
+
+    class Told:
+        def advance(self, done: int, total: int) -> None:
+            told.append((done, total))
+
+    watching = Watching(Told())  # type: ignore[arg-type]
+    watching.phase_start("Building", None, 2)
+    watching.phase_start("Timing", "Building", 50)
+    assert watching.step_complete("Timing", 0)
+    assert watching.step_complete("Building", 0)
+    assert watching.step_complete("Building", 7)  # more than was promised
+    watching.phase_finish("Building")
+    assert told == [(1, 2), (2, 2), (2, 2)]
+    watching.stop()
+    assert not watching.step_complete("Building", 1)
+
+
+@pytest.mark.parametrize(
+    ("precisions", "proven", "expected"),
+    [
+        (("fp32",), (), ["fp32"]),
+        (("fp32", "int8", "bf16"), ("int8", "bf16"), ["bf16"]),
+        (("fp32", "fp16", "bf16", "int8-trt"), ("fp16", "int8-trt"), ["fp16", "int8-trt"]),
+    ],
+)
+def test_what_is_built_by_itself_is_all_that_is_proven_below_fp32(
+    demo: Path, precisions: tuple[str, ...], proven: tuple[str, ...], expected: list[str]
+) -> None:
+    bundle = files.read(demo)
+    graph, row = bundle.manifest.graphs[0], bundle.manifest.parity[0]
+    graphs = tuple(dataclasses.replace(graph, file=f"{name}.onnx", precision=name) for name in precisions)
+    rows = tuple(dataclasses.replace(row, file=f"{name}.onnx", precision=name) for name in proven)
+    manifest = dataclasses.replace(bundle.manifest, graphs=graphs, parity=rows)
+    assert command._proven(dataclasses.replace(bundle, manifest=manifest)) == expected
+
+
+def test_the_command_tells_people_what_it_built(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build() == 0
+    told = capsys.readouterr()
+    assert "images/s" in told.out
+    assert "1 reformat" in told.out
+    assert "[1] " in told.err
+
+
+def test_it_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom export.tensorrt import command\nassert not {'torch', 'tensorrt', 'triton'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+def test_without_a_gpu_the_sentence_says_what_to_do(
+    gpu: Cuda, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu.names = []
+    monkeypatch.setattr(sys, "argv", ["export", "build-engine", str(demo)])
+    with pytest.raises(SystemExit, match="1"):
+        main.main()
+    assert capsys.readouterr().err.startswith("export: No engine can be built: CUDA shows no GPU")
+
+
+def test_a_gpu_that_is_not_there_is_told(gpu: Cuda, demo: Path) -> None:
+    with pytest.raises(ExportError, match="There is no GPU 3: CUDA counts 1 from 0"):
+        command.run([str(demo), "--gpu", "3"])
+
+
+def test_the_outlined_graph_is_what_tensorrt_gets(build: Build, trt: Trt) -> None:
+    """Large maps are pooled by TensorRT, as the gate's kernel has one block for an image."""
+    assert build("--se", "plugin") == 0
+    (model,) = trt.built
+    onnx.checker.check_model(model, full_check=True)
+    gates = {node.name: node.input[0] for node in model.graph.node if node.op_type == "SEGate"}
+    assert len(gates) == 8
+    assert logging.getLogger("tensorrt")

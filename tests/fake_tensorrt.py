@@ -1,0 +1,341 @@
+"""A TensorRT without a GPU: the part of its bindings that plans use. Its plans hold the ONNX graph, which ONNX Runtime
+computes on the CPU.
+
+`trt.refuse` names a call that then returns what the real one does where it fails: False, None, -1.
+"""
+
+import ctypes
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from tests.fake_cuda import Device, Stream
+
+VERSION = "11.4.0.106"
+HEADER = b"ftrt" + bytes(20) + bytes(map(int, VERSION.split(".")))
+
+
+@dataclass
+class Trt:
+    """What tests set, and what they see. `refuse`: calls that fail; `raising`: a call that raises."""
+
+    refuse: set[str] = field(default_factory=set)
+    raising: set[str] = field(default_factory=set)
+    built: list[onnx.ModelProto] = field(default_factory=list)
+    plugins: set[str] = field(default_factory=set)
+    timings: list[bytes] = field(default_factory=list)
+    steps: int = 3
+    workspace: int = 0
+
+
+trt = Trt()
+
+
+def granted(call: str) -> bool:
+    if call in trt.raising:
+        raise RuntimeError(f"{call} raises")
+    if call in trt.refuse:
+        for logger in ILogger.made:
+            logger.log(ILogger.Severity.ERROR, f"{call} was refused")
+    return call not in trt.refuse
+
+
+class ILogger:
+    made: ClassVar[list[Any]] = []
+
+    class Severity(Enum):
+        INTERNAL_ERROR = 0
+        ERROR = 1
+        WARNING = 2
+        INFO = 3
+        VERBOSE = 4
+
+    def __init__(self) -> None:
+        ILogger.made[:] = [self]
+
+    def log(self, severity: "ILogger.Severity", msg: str) -> None:
+        raise NotImplementedError
+
+
+class IProgressMonitor:
+    pass
+
+
+class NetworkDefinitionCreationFlag(IntEnum):
+    STRONGLY_TYPED = 0
+    PREFER_JIT_PYTHON_PLUGINS = 1
+    PREFER_AOT_PYTHON_PLUGINS = 2
+
+
+class MemoryPoolType(Enum):
+    WORKSPACE = 0
+
+
+class ProfilingVerbosity(Enum):
+    DETAILED = 2
+
+
+class BuilderFlag(Enum):
+    TF32 = 0
+
+
+class LayerInformationFormat(Enum):
+    JSON = 1
+
+
+class ExecutionContextAllocationStrategy(Enum):
+    USER_MANAGED = 2
+
+
+class TensorIOMode(Enum):
+    INPUT = 1
+    OUTPUT = 2
+
+
+class DataType(Enum):
+    FLOAT = 0
+    UINT8 = 1
+
+
+class _Tensor:
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+
+class INetworkDefinition:
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
+        self.model: Any = None
+
+    def get_input(self, index: int) -> _Tensor:
+        shape = self.model.graph.input[index].type.tensor_type.shape.dim
+        return _Tensor((-1, *(dim.dim_value for dim in shape[1:])))
+
+
+class ParserError:
+    def node_operator(self) -> str:
+        return "Gelu"
+
+    def node_name(self) -> str:
+        return "layer1.0/Gelu"
+
+    def local_function_stack(self) -> list[str]:
+        return ["SEGate"]
+
+    def desc(self) -> str:
+        return "no importer"
+
+    def code(self) -> Enum:
+        return Enum("ErrorCode", ["UNSUPPORTED_NODE"]).UNSUPPORTED_NODE
+
+
+class OnnxParser:
+    def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
+        self._network = network
+        self.num_errors = int("parse" in trt.refuse)
+
+    def parse(self, model: bytes) -> bool:
+        self._network.model = onnx.load_from_string(model)
+        return granted("parse")
+
+    def get_error(self, index: int) -> ParserError:
+        return ParserError()
+
+
+class IOptimizationProfile:
+    def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None:
+        assert (input, min, opt) == ("pixels", max, max)
+        self.batch = max[0]
+
+
+class ITimingCache:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def serialize(self) -> bytes:
+        return self.data + b"timed;"
+
+
+class IBuilderConfig:
+    def __init__(self) -> None:
+        self.progress_monitor: Any = None
+        self.profiling_verbosity: Any = None
+        self.batches: list[int] = []
+
+    def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
+        trt.workspace = pool_size
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        pass
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        self.batches.append(profile.batch)
+        return len(self.batches) - 1 if granted("profile") else -1
+
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        trt.timings.append(serialized_timing_cache)
+        return ITimingCache(serialized_timing_cache) if not serialized_timing_cache or granted("cache") else None
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        self._cache = cache
+        return not cache.data or granted("cache mismatch")
+
+    def get_timing_cache(self) -> ITimingCache:
+        return self._cache
+
+
+class Builder:
+    def __init__(self, logger: ILogger) -> None:
+        pass
+
+    def create_network(self, flags: int) -> INetworkDefinition:
+        assert flags == 0b101  # strongly typed, and plugins compiled ahead of time
+        return INetworkDefinition(flags)
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig()
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        return IOptimizationProfile()
+
+    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
+        watching = config.progress_monitor
+        watching.phase_start("Building", None, trt.steps)
+        watching.phase_start("Timing", "Building", 100)
+        for step in range(trt.steps):
+            watching.step_complete("Timing", step)
+            if not watching.step_complete("Building", step):
+                return None
+        watching.phase_finish("Building")
+        trt.built.append(network.model)
+        if not granted("build"):
+            return None
+        told = json.dumps(config.batches).encode()
+        return HEADER + len(told).to_bytes(4, "little") + told + network.model.SerializeToString()
+
+
+class IExecutionContext:
+    def __init__(self, engine: "ICudaEngine") -> None:
+        self._engine = engine
+        self._addresses: dict[str, int] = {}
+        self._shape: tuple[int, ...] = ()
+        self._memory = 0
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        self._memory = memory
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        assert stream_handle in Stream.by_handle
+        self._batch = self._engine.batches[profile_index]
+        return granted("profile of a context")
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert not self._shape, "contexts keep their shapes"
+        self._shape = shape
+        return granted("shape") and shape[0] == self._batch
+
+    def infer_shapes(self) -> list[str]:
+        return [] if granted("infer") else ["pixels"]
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return granted("address")
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        assert self._memory
+        source, target, shape = self._addresses["pixels"], self._addresses["probabilities"], self._shape
+        assert Device.current is not None
+
+        def work() -> None:
+            pixels = np.array((ctypes.c_uint8 * int(np.prod(shape))).from_address(source)).reshape(shape)
+            rows = self._engine.session.run(None, {"pixels": pixels})[0]
+            ctypes.memmove(target, rows.ctypes.data, rows.nbytes)
+
+        Stream.by_handle[stream_handle].put(work)
+        return granted("run")
+
+
+class EngineInspector:
+    def __init__(self, engine: "ICudaEngine") -> None:
+        self._engine = engine
+
+    def get_engine_information(self, format: LayerInformationFormat) -> str:
+        rows: list[Any] = [{"Name": node.name, "LayerType": node.op_type} for node in self._engine.model.graph.node]
+        rows += [{"Name": "Reformatting CopyNode for Input 0", "LayerType": "Reformat"}, "a name [profile 1]"]
+        return json.dumps({"Layers": rows}) if granted("inspect") else "{}"
+
+
+class ICudaEngine:
+    num_io_tensors = 2
+
+    def __init__(self, batches: Sequence[int], model: bytes) -> None:
+        self.batches = batches
+        self.model = onnx.load_from_string(model)
+        self.session = onnxruntime.InferenceSession(model)
+        self.num_optimization_profiles = len(batches)
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("pixels", "probabilities")[index]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        graph = self.model.graph
+        value = {row.name: row for row in (*graph.input, *graph.output)}[name]
+        return (-1, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]))
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name == "pixels" else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return DataType.UINT8 if name == "pixels" and granted("types") else DataType.FLOAT
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        return [(self.batches[profile_index], *self.get_tensor_shape(name)[1:])] * 3
+
+    def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
+        return 1000 * self.batches[profile_index]
+
+    def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> IExecutionContext | None:
+        return IExecutionContext(self) if granted("context") else None
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self)
+
+
+class Runtime:
+    def __init__(self, logger: ILogger) -> None:
+        pass
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        if not granted("deserialize"):
+            return None
+        assert serialized_engine[:28] == HEADER
+        length = int.from_bytes(serialized_engine[28:32], "little")
+        return ICudaEngine(json.loads(serialized_engine[32 : 32 + length]), serialized_engine[32 + length :])
+
+
+NAMES = [
+    "Builder", "BuilderFlag", "DataType", "EngineInspector", "ExecutionContextAllocationStrategy", "IBuilderConfig",
+    "ICudaEngine", "IExecutionContext", "ILogger", "INetworkDefinition", "IOptimizationProfile", "IProgressMonitor",
+    "ITimingCache", "LayerInformationFormat", "MemoryPoolType", "NetworkDefinitionCreationFlag", "OnnxParser",
+    "ParserError", "ProfilingVerbosity", "Runtime", "TensorIOMode",
+]  # fmt: skip
+
+
+def module() -> ModuleType:
+    """It, in the place of `tensorrt`, in its first state."""
+    trt.__dict__.update(Trt().__dict__)
+    made = ModuleType("tensorrt")
+    made.__spec__ = ModuleSpec("tensorrt", None)
+    for name in NAMES:
+        setattr(made, name, globals()[name])
+    made.__version__ = VERSION  # type: ignore[attr-defined]
+    made.get_nv_onnx_parser_version = lambda: 110400  # type: ignore[attr-defined]
+    return made

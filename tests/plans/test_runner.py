@@ -1,0 +1,120 @@
+"""Runner: a plan on a GPU, over fakes that do work only when it is waited for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bundle import files
+from bundle.files import Bundle
+from plans.errors import PlanError
+from tests.fake_cuda import Cuda, CUDAError
+from tests.fake_tensorrt import HEADER, Trt
+
+
+@pytest.fixture(scope="module")
+def bundle(demo: Path) -> Bundle:
+    return files.read(demo)
+
+
+def plan_of(bundle: Bundle, *batches: int) -> bytes:
+    told = str(list(batches)).encode()
+    return HEADER + len(told).to_bytes(4, "little") + told + bundle.graph("fp32")[1].read_bytes()
+
+
+@pytest.fixture
+def make(gpu: Cuda, bundle: Bundle) -> Callable[..., Any]:
+    from plans.runner import Runner
+
+    return lambda *batches: Runner(plan_of(bundle, *(batches or (1, 4, 8))), 0)
+
+
+def test_rows_come_in_the_order_of_the_images_whatever_the_batch(make: Callable[..., Any], bundle: Bundle) -> None:
+    runner = make()
+    assert runner.sizes == [1, 4, 8]
+    for images in (1, 3, 8, 32):
+        rows = runner.run(bundle.probe.pixels[:images])
+        assert np.abs(rows - bundle.probe.probabilities[:images]).max() < 1e-4
+        assert np.abs(np.roll(rows, 1, 0) - bundle.probe.probabilities[:images]).max() > 0.1 or images == 1
+
+
+def test_a_batch_is_copied_in_while_the_one_before_it_is_computed(make: Callable[..., Any], bundle: Bundle) -> None:
+    """Two are under way before anybody waits; neither sees the other's pixels."""
+    runner = make()
+    pixels, expected = bundle.probe.pixels, bundle.probe.probabilities
+    first, second = runner.start(pixels[:4]), runner.start(pixels[4:8])
+    assert np.abs(second() - expected[4:8]).max() < 1e-4
+    assert np.abs(first() - expected[:4]).max() < 1e-4
+
+
+def test_each_size_is_launched_as_one_cuda_graph(make: Callable[..., Any], gpu: Cuda, bundle: Bundle) -> None:
+    runner = make()
+    before = gpu.launched
+    runner.run(bundle.probe.pixels[:3])
+    runner.run(bundle.probe.pixels[:8])
+    assert gpu.launched == before + 2
+
+
+def test_where_nothing_can_be_captured_it_launches_without_graphs(
+    make: Callable[..., Any], gpu: Cuda, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.graphs = False
+    runner = make()
+    assert "without a CUDA graph" in caplog.text
+    rows = [runner.start(bundle.probe.pixels[at : at + 4]) for at in (0, 4)]
+    assert np.abs(np.concatenate([row() for row in rows]) - bundle.probe.probabilities[:8]).max() < 1e-4
+    assert gpu.launched == 0
+
+
+def test_memory_is_taken_once(make: Callable[..., Any], gpu: Cuda, bundle: Bundle) -> None:
+    runner = make()
+    taken = gpu.allocated
+    height, width, classes = 64, 64, 200
+    assert taken == 2 * 2 * 8 * (height * width * 3 + 4 * classes) + 8 * 1000  # both sides of two slots, and scratch
+    runner.run(bundle.probe.pixels)
+    assert gpu.allocated == taken
+
+
+@pytest.mark.parametrize(
+    "call", ["deserialize", "context", "profile of a context", "shape", "infer", "address", "types"]
+)
+def test_what_tensorrt_refuses_is_told(make: Callable[..., Any], trt: Trt, call: str) -> None:
+    trt.refuse = {call}
+    with pytest.raises(PlanError, match=r"refused|build it again|build the plan again|does not take"):
+        make()
+
+
+def test_a_launch_that_is_refused_later_is_told_and_the_next_one_works(
+    make: Callable[..., Any], gpu: Cuda, trt: Trt, bundle: Bundle
+) -> None:
+    gpu.graphs = False
+    runner = make()
+    trt.refuse = {"run"}
+    for _ in range(5):  # a slot that was not given back would hold the third one up
+        with pytest.raises(PlanError, match="refused to run"):
+            runner.run(bundle.probe.pixels[:1])
+    trt.refuse = set()
+    assert np.abs(runner.run(bundle.probe.pixels[:1]) - bundle.probe.probabilities[:1]).max() < 1e-4
+
+
+def test_an_error_of_the_gpu_reaches_who_waits_for_the_rows(
+    make: Callable[..., Any], gpu: Cuda, bundle: Bundle
+) -> None:
+    runner = make()
+    gpu.broken = True
+    rows = runner.start(bundle.probe.pixels[:1])
+    with pytest.raises(CUDAError):
+        rows()
+
+
+def test_more_images_than_a_plan_takes_are_refused(make: Callable[..., Any], bundle: Bundle) -> None:
+    with pytest.raises(PlanError, match="up to 8 images"):
+        make().start(bundle.probe.pixels[:9])
+
+
+def test_too_little_memory_is_an_error(make: Callable[..., Any], gpu: Cuda) -> None:
+    gpu.memory_bytes = 1000
+    with pytest.raises(CUDAError, match="MEMORY"):
+        make()

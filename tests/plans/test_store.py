@@ -1,0 +1,192 @@
+"""The store of plans: whole or not at all, for one target, and never misused."""
+
+import dataclasses
+import hashlib
+import json
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundle.parity import Parity
+from plans import store
+from plans.errors import PlanError
+from plans.gpus import Gpu
+from plans.store import Layers, Sidecar, Store, Target
+from tests.conftest import REPOSITORY
+
+H200 = Gpu(0, "NVIDIA H200", "9.0", 132, "13.1")
+TARGET = Target.of(H200, "11.4.0.106")
+DATA = b"ftrt" + bytes(20) + bytes([11, 4, 0, 106]) + b"an engine"
+
+
+def sidecar(created: str = "2026-01-01", data: bytes = DATA, **changed: object) -> Sidecar:
+    known = Sidecar(
+        schema=store.SCHEMA,
+        key=store.key([created]),
+        created=created,
+        bundle="demo/1",
+        graph_sha256="g",
+        precision="fp16",
+        se="plugin",
+        target=TARGET,
+        batch_sizes=(1, 8),
+        made_from={"graph": "g"},
+        seconds={"native": {"1": 2e-3}, "plugin": {"1": 1e-3}},
+        parity=Parity(32, 1e-3, 1e-2, 1.0, 1.0, 30, 1.0),
+        layers=Layers(40, 0, ("layer1.0/se/SEGate",)),
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+    )
+    return dataclasses.replace(known, **changed)  # type: ignore[arg-type]
+
+
+def test_what_was_put_is_found_again_the_newest_first(tmp_path: Path) -> None:
+    kept = Store(tmp_path)
+    for created in ("2026-01-02", "2026-01-03", "2026-01-01"):
+        kept.put(DATA, sidecar(created))
+    found = kept.fitting("g", TARGET)
+    assert [plan.sidecar.created for plan in found] == ["2026-01-03", "2026-01-02", "2026-01-01"]
+    assert found[0].sidecar == sidecar("2026-01-03")
+    assert found[0].read() == DATA
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tensorrt": "11.4.0.107"},
+        {"gpu": "NVIDIA H100"},
+        {"compute_capability": "8.0"},
+        {"multiprocessors": 114},
+        {"driver": "13.2"},
+        {"platform": "linux-aarch64"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_plan_fits_nothing_but_its_target(tmp_path: Path, other: dict[str, object]) -> None:
+    kept = Store(tmp_path)
+    kept.put(DATA, sidecar())
+    assert kept.fitting("g", TARGET)
+    assert not kept.fitting("another graph", TARGET)
+    assert not kept.fitting("g", dataclasses.replace(TARGET, **other))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: "{", "counts as not there"),
+        (lambda text: "[]", ""),
+        (lambda text: json.dumps({**json.loads(text), "schema": store.SCHEMA - 1}), ""),
+        (lambda text: json.dumps({**json.loads(text), "schema": store.SCHEMA + 1}), ""),
+        (lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "layers"}), "layers is missing"),
+        (lambda text: text.replace('"plugin"', '"magic"', 1), "must be one of native, plugin"),
+    ],
+    ids=["broken", "no object", "older schema", "newer schema", "field missing", "wrong value"],
+)
+def test_a_sidecar_that_is_not_understood_counts_as_not_there(
+    tmp_path: Path, change: object, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Store(tmp_path)
+    path = kept.put(DATA, sidecar()).path.with_suffix(".json")
+    path.write_text(change(path.read_text()))  # type: ignore[operator]
+    assert not kept.fitting("g", TARGET)
+    assert kept.get(sidecar().key) is None
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (DATA[:-1], "sha256 differs"),
+        (b"", "sha256 differs"),
+    ],
+    ids=["cut off", "empty"],
+)
+def test_a_plan_that_is_not_what_was_built_is_not_read(tmp_path: Path, data: bytes, told: str) -> None:
+    plan = Store(tmp_path).put(DATA, sidecar())
+    plan.path.write_bytes(data)
+    with pytest.raises(PlanError, match=f"{told}.*delete.*build-engine"):
+        plan.read()
+    plan.path.unlink()
+    with pytest.raises(PlanError, match="cannot be read"):
+        plan.read()
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [(bytes([10, 16, 1, 11]), "10.16.1.11"), (b"", "?")],
+    ids=["another TensorRT", "no plan"],
+)
+def test_a_plan_of_another_tensorrt_is_told_by_its_header(tmp_path: Path, header: bytes, found: str) -> None:
+    data = b"ftrt" + bytes(20) + header
+    plan = Store(tmp_path).put(data, sidecar(data=data))
+    with pytest.raises(PlanError, match=rf"made by TensorRT {'[?]' if found == '?' else found}, not 11.4.0.106"):
+        plan.read()
+
+
+def test_the_version_of_a_plan_is_read_from_its_header() -> None:
+    assert store.version(DATA) == "11.4.0.106"
+    assert store.version(b"elf!" + DATA[4:]) == ""
+    assert Target.of(H200, "10.14.1.48.post1").tensorrt == "10.14.1.48"
+
+
+def test_keys_differ_where_anything_differs_and_not_by_order() -> None:
+    assert store.key({"a": "1", "b": "2"}) == store.key({"b": "2", "a": "1"})
+    assert len({store.key(made) for made in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {})}) == 4
+
+
+def test_timings_are_kept_for_a_version_and_a_kind_of_gpu(tmp_path: Path) -> None:
+    kept = Store(tmp_path)
+    assert kept.timings(TARGET) == b""
+    kept.put_timings(TARGET, b"times")
+    assert kept.timings(dataclasses.replace(TARGET, driver="14.0")) == b"times"
+    assert kept.timings(dataclasses.replace(TARGET, gpu="NVIDIA H100")) == b""
+    assert kept.timings(dataclasses.replace(TARGET, tensorrt="11.5.0.0")) == b""
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from plans.store import Store
+with Store(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_build_at_a_time_and_one_that_died_holds_nothing_up(tmp_path: Path) -> None:
+    def start() -> "subprocess.Popen[str]":
+        arguments = [sys.executable, "-c", HOLD, str(tmp_path)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(arguments, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True)
+
+    with start() as first, start() as second:
+        assert first.stdout
+        assert second.stdout
+        outputs = {first.stdout: first, second.stdout: second}
+        (told,), _, _ = select.select(list(outputs), [], [], 30)
+        holder = outputs.pop(told)
+        (waiting,) = outputs
+        assert select.select([waiting], [], [], 0.5)[0] == []
+        holder.kill()
+        assert waiting.readline() == "held\n"
+        outputs[waiting].kill()
+
+
+def test_a_cache_folder_that_cannot_be_written_is_told_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "plans").write_text("a file in its place")
+    kept = Store(tmp_path)
+    for call in (lambda: kept.put(DATA, sidecar()), lambda: kept.put_timings(TARGET, b""), kept.lock().__enter__):
+        with pytest.raises(PlanError, match=r"cannot be written.*--cache-dir"):
+            call()
+
+
+def test_users_without_a_home_have_a_cache_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert Store(Path("~/.cache/sesame")).folder.parts[-2:] == ("sesame", "plans")
