@@ -1,23 +1,44 @@
-# The server on a CPU: no torch, no compiler, no root.
-FROM python:3.11-slim-bookworm
+# The server: no torch, no compiler, no root. `docker build .` is for CPUs, `docker build --target gpu .` for NVIDIA's GPUs.
+FROM python:3.11-slim-bookworm AS base
 
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
-# "serve,openvino" adds a second engine, of 180 MB
-ARG EXTRAS=serve
-RUN pip install --no-cache-dir ".[${EXTRAS}]"
-COPY bundle bundle
-COPY server server
-COPY bundles/demo bundles/demo
 
 ENV SESAME_HOST=0.0.0.0 SESAME_CACHE_DIR=/cache
 RUN install -d -o 10001 /cache
 VOLUME /cache
 EXPOSE 8000 8001
-USER 10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
 CMD ["python", "-m", "server"]
+
+
+# With the export's builder of TensorRT plans, which the server starts where a plan is missing. CUDA 13: drivers from 580.
+FROM base AS gpu
+
+ARG TENSORRT=11.4.0.106 ONNXRUNTIME=1.31.1 CUDA=13.5.37 CUDNN=9.28.0.42 CUBLAS=13.10.0.20 TRITON=3.9.0
+RUN pip install --no-cache-dir ".[gpu]" "tensorrt-cu13==${TENSORRT}" "onnxruntime-gpu==${ONNXRUNTIME}" \
+    "nvidia-cuda-runtime==${CUDA}" "nvidia-cuda-nvrtc==${CUDA}" "nvidia-cudnn-cu13==${CUDNN}" \
+    "nvidia-cublas==${CUBLAS}" "triton==${TRITON}"
+COPY bundle bundle
+COPY plans plans
+COPY models/__init__.py models/errors.py models/
+COPY export export
+COPY server server
+COPY bundles/demo bundles/demo
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility TRITON_CACHE_DIR=/cache/triton
+USER 10001
+
+
+FROM base
+
+# "serve,openvino" adds a second engine, of 180 MB
+ARG EXTRAS=serve
+RUN pip install --no-cache-dir ".[${EXTRAS}]"
+COPY bundle bundle
+COPY plans plans
+COPY server server
+COPY bundles/demo bundles/demo
+USER 10001

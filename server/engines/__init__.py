@@ -47,6 +47,10 @@ class EngineFailed(Exception):
     """
 
 
+class EngineLost(EngineFailed):
+    """The engine cannot be made to work again in this process."""
+
+
 def start(engine: Engine, pixels: Pixels, classes: int) -> Callable[[], Probabilities]:
     """Begin with a batch where the engine can do so ahead; the result gives the rows as `run_checked` does."""
     rows = engine.start(pixels) if isinstance(engine, Overlapping) else partial(engine.run, pixels)
@@ -61,6 +65,8 @@ def run_checked(engine: Engine, pixels: Pixels, classes: int) -> Probabilities:
 def _checked(engine: Engine, run: Callable[[], Probabilities], images: int, classes: int) -> Probabilities:
     try:
         rows = run()
+    except EngineLost:
+        raise
     except Exception as error:
         raise EngineFailed(f"{engine.name} raised {type(error).__name__}") from error
     if rows.shape != (images, classes):
