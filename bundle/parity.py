@@ -11,7 +11,7 @@ MAX_DP = 1e-4
 MAX_DLOGP = 1e-3
 """Largest difference of a probability, and of its logarithm over the reference's top ten, of an fp32 graph."""
 
-AGREEMENT = {"fp16": 0.99, "bf16": 0.99, "int8": 0.98, "int8-trt": 0.98}
+AGREEMENT = {"fp16": 0.99, "bf16": 0.99, "int8": 0.98, "int8-trt": 0.98, "fp8": 0.98}
 """Least share of the sure images whose best class a graph of lower precision must leave as it is."""
 
 SURE = 0.1

@@ -17,7 +17,7 @@ from bundle.predictions import Probabilities
 from export import labelled, samples
 from export.errors import ExportError
 
-MOST_POINTS = {"fp16": 0.5, "bf16": 0.5, "int8": 1.0, "int8-trt": 1.0}
+MOST_POINTS = {"fp16": 0.5, "bf16": 0.5, "int8": 1.0, "int8-trt": 1.0, "fp8": 1.0}
 """Percentage points of top-1 accuracy that a precision may cost."""
 
 LEAST_IMAGES = 150

@@ -8,14 +8,14 @@ import onnx
 from bundle.images import Pixels
 from bundle.manifest import ParityRow
 from bundle.predictions import Probabilities
-from export import blame, judge, narrow, proof, quantise
+from export import blame, float8, judge, narrow, proof, quantise
 from export.errors import ExportError
 from export.judge import Photos, Verdict
 from export.progress import Progress
 
-KNOWN = ("fp32", "int8", "bf16", "fp16", "int8-trt")
-"""fp32 is always written. GPUs take fp16, bf16 and int8-trt; CPUs int8, and bf16 without a graph of its own: an engine
-runs the fp32 graph in it, where the CPU can."""
+KNOWN = ("fp32", "int8", "bf16", "fp16", "int8-trt", "fp8")
+"""fp32 is always written. GPUs take fp16, bf16, int8-trt and fp8; CPUs int8, and bf16 without a graph of its own: an
+engine runs the fp32 graph in it, where the CPU can."""
 
 _QUANTISED = {"int8": quantise.FOR_CPUS, "int8-trt": quantise.FOR_TENSORRT}
 
@@ -51,6 +51,11 @@ def further(
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
             quantised = quantise.to_int8(model, photos.calibration, progress.advance, rules)
             yield judging.outcome(f"model.{precision}.onnx", precision, quantised, _runs(precision))
+        if precision == "fp8":
+            progress.step(f"calibrating fp8 on {len(photos.calibration)} photos")
+            around_zero = quantise.to_int8(model, photos.calibration, progress.advance, quantise.FOR_TENSORRT)
+            made = float8.to_fp8(around_zero, model)
+            yield judging.outcome("model.fp8.onnx", precision, made, {"onnxruntime-cpu": _simulated})
         if precision == "bf16":
             yield judging.outcome("model.onnx", precision, model, _runs(precision))
         if precision in narrow.OPSET:
@@ -74,6 +79,10 @@ def _runs(precision: str) -> dict[str, Runs]:
 
 def _rounded(model: bytes, pixels: Pixels) -> Probabilities:
     return proof.onnx_probabilities(narrow.rounded(model), pixels, _silent)
+
+
+def _simulated(model: bytes, pixels: Pixels) -> Probabilities:
+    return proof.onnx_probabilities(model, pixels, _silent, simulated=True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class _Judging:
         if not verdicts:
             return "No engine that is installed here runs it: `pip install openvino`, on a CPU with bfloat16."
         sentences = "\n".join(f"  {verdict.sentence()}" for verdict in verdicts)
-        quantised = any(verdict.precision.startswith("int8") for verdict in verdicts)
+        quantised = any(verdict.precision.startswith(("int8", "fp8")) for verdict in verdicts)
         worst = "\n" + blame.report(blame.layers(self.plain, made, self.photos.judged)) if quantised else ""
         return f"It loses too much:\n{sentences}{worst}"
 

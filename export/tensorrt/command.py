@@ -18,8 +18,10 @@ from plans.store import Plan, Store
 
 NAME = "build-engine"
 HELP = "build TensorRT plans of a bundle for a GPU of this machine, into the cache folder"
-_PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-trt"}
+_PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-trt", "fp8": "fp8"}
 """As users say them, and the bundle's graphs for TensorRT."""
+_LEAST = {"bf16": 8.0, "fp8": 8.9}
+"""The compute capability that has arithmetic of the type (TensorRT's support matrix)."""
 _MIB = 1 << 20
 
 
@@ -37,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         dest="precisions",
         type=_precisions,
         metavar="LIST",
-        help="of fp32, fp16, bf16, int8 (default: all below fp32 whose proof the bundle holds, or fp32)",
+        help="of fp32, fp16, bf16, int8, fp8 (default: all below fp32 whose proof the bundle holds, or fp32)",
     )
     parser.add_argument(
         "--se",
@@ -55,8 +57,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def build_engine(told: argparse.Namespace) -> int:
     bundle = files.read(files.newest(told.bundle))
-    wanted = [_PRECISIONS[name] for name in told.precisions] if told.precisions else _proven(bundle)
     gpu = _gpu(told.gpu)
+    wanted = [_PRECISIONS[name] for name in told.precisions] if told.precisions else _proven(bundle, gpu)
     try:
         from export.tensorrt.planning import Wish, planned
     except (ImportError, OSError) as error:  # the latter where a library of it is missing
@@ -65,6 +67,10 @@ def build_engine(told: argparse.Namespace) -> int:
     store, progress, failed = Store(told.cache_dir), Progress(), 0
     plans: list[Plan] = []
     for precision in wanted:
+        if not _has(gpu, precision):
+            print(f"{precision}: {gpu.name} has no arithmetic of it.", file=sys.stderr)
+            failed = 1
+            continue
         try:
             plans.append(planned(bundle, precision, gpu, wish, store, progress))
         except (BundleError, ExportError, PlanError) as error:
@@ -74,11 +80,17 @@ def build_engine(told: argparse.Namespace) -> int:
     return failed
 
 
-def _proven(bundle: Bundle) -> list[str]:
-    """The graphs below fp32 whose proof was kept; where there is none, fp32."""
+def _proven(bundle: Bundle, gpu: Gpu) -> list[str]:
+    """The graphs below fp32 whose proof was kept and that the GPU has arithmetic for; where there is none, fp32."""
     rows = {(row.file, row.precision) for row in bundle.manifest.parity}
-    graphs = [graph for graph in bundle.manifest.graphs if graph.precision in ("int8-trt", "fp16", "bf16")]
-    return [graph.precision for graph in graphs if (graph.file, graph.precision) in rows] or ["fp32"]
+    known = set(_PRECISIONS.values()) - {"fp32"}
+    graphs = [graph for graph in bundle.manifest.graphs if (graph.file, graph.precision) in rows]
+    fitting = [graph.precision for graph in graphs if graph.precision in known and _has(gpu, graph.precision)]
+    return fitting or ["fp32"]
+
+
+def _has(gpu: Gpu, precision: str) -> bool:
+    return float(gpu.compute_capability) >= _LEAST.get(precision, 0)
 
 
 def _gpu(index: int) -> Gpu:

@@ -27,7 +27,7 @@ class TensorRtEngine:
 
     def __init__(self, plan: Plan, gpu: int, precision: str) -> None:
         self.precision = precision
-        self._make = lambda: Runner(plan.read(), gpu)
+        self._make: Callable[[], Runner] = lambda: Runner(plan.read(), gpu)
         self._runner: Runner | None = self._make()
         self._turn = threading.Lock()
 

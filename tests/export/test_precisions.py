@@ -3,6 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from bundle import files, parity
 from bundle.files import Bundle
-from export import blame, commands, judge, labelled, narrow, precisions, proof, quantise, samples
+from export import blame, commands, float8, judge, labelled, narrow, precisions, proof, quantise, samples
 from export.errors import ExportError
 from export.graph import ServedNetwork, to_onnx
 from export.judge import Photos
@@ -99,9 +100,9 @@ def test_a_planted_bad_calibration_is_refused_with_the_layers_to_blame(
 
 
 def test_graphs_for_gpus_pass_with_their_figures(model: bytes, photos: Photos, reference: np.ndarray) -> None:
-    outcomes = list(precisions.further(("fp16", "int8-trt"), model, photos, reference, Progress()))
+    outcomes = list(precisions.further(("fp16", "int8-trt", "fp8"), model, photos, reference, Progress()))
     made = {outcome.file: outcome for outcome in outcomes if isinstance(outcome, precisions.Further)}
-    assert list(made) == ["model.fp16.onnx", "model.int8-trt.onnx"]
+    assert list(made) == ["model.fp16.onnx", "model.int8-trt.onnx", "model.fp8.onnx"]
     for outcome in made.values():
         (row,) = outcome.rows
         assert (row.engine, row.precision, row.images) == ("onnxruntime-cpu", outcome.precision, 2000)
@@ -317,3 +318,32 @@ def test_weights_are_quantised_only_where_their_input_is_and_neither_depthwise_o
     assert kinds == {True, False}
     softmax = next(node for node in quantised.graph.node if node.op_type == "Softmax")
     assert made[softmax.input[0]] != "DequantizeLinear"
+
+
+def test_float8_has_the_ranges_of_int8_and_each_weight_rounded_once(bundle: Bundle, model: bytes) -> None:
+    around_zero = quantise.to_int8(model, bundle.probe.pixels, silent, quantise.FOR_TENSORRT)
+    plain, whole, floating = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(graph).graph.initializer}
+        for graph in (model, around_zero, float8.to_fp8(around_zero, model))
+    )
+    scales = [name for name in whole if name.endswith("_scale")]
+    assert len(scales) > 40
+    for name in scales:
+        assert floating[name] * 448 == pytest.approx(whole[name] * 127, rel=1e-6)
+    weight, scale = (floating[f"network.layer1.0.conv1.weight_{what}"] for what in ("quantized", "scale"))
+    assert weight.dtype == ml_dtypes.float8_e4m3fn
+    exact = plain["network.layer1.0.conv1.weight"]
+    steps = scale[:, None, None, None]
+    error = np.abs(weight.astype(np.float32) * steps - exact)
+    assert (error <= np.abs(exact) / 16 + steps / 1024 + 1e-7).all()  # three bits of fraction, and below 2⁻⁶ none
+    assert error.max() > 0
+
+
+def test_a_float8_graph_that_loses_too_much_is_refused_with_the_layers_to_blame(
+    model: bytes, photos: Photos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(float8, "_STRETCH", np.float32(0.02))  # ranges are cut to a fourteenth
+    (outcome,) = precisions.further(("fp8",), model, photos, reference, Progress())
+    assert isinstance(outcome, precisions.Refused)
+    assert "fp8 in onnxruntime-cpu: the best class stays for" in outcome.report
+    assert "dB" in outcome.report

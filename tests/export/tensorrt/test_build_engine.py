@@ -17,6 +17,7 @@ from bundle import files
 from export import __main__ as main
 from export.errors import ExportError
 from export.tensorrt import command
+from plans.gpus import Gpu
 from plans.store import Store, Target
 from tests.conftest import REPOSITORY
 from tests.fake_cuda import Cuda
@@ -253,6 +254,7 @@ def test_progress_is_a_bar_of_the_outermost_phase(trt: Trt) -> None:
         (("fp32",), (), ["fp32"]),
         (("fp32", "int8", "bf16"), ("int8", "bf16"), ["bf16"]),
         (("fp32", "fp16", "bf16", "int8-trt"), ("fp16", "int8-trt"), ["fp16", "int8-trt"]),
+        (("fp32", "fp16", "bf16", "fp8"), ("fp16", "bf16", "fp8"), ["fp16", "bf16"]),
     ],
 )
 def test_what_is_built_by_itself_is_all_that_is_proven_below_fp32(
@@ -263,7 +265,8 @@ def test_what_is_built_by_itself_is_all_that_is_proven_below_fp32(
     graphs = tuple(dataclasses.replace(graph, file=f"{name}.onnx", precision=name) for name in precisions)
     rows = tuple(dataclasses.replace(row, file=f"{name}.onnx", precision=name) for name in proven)
     manifest = dataclasses.replace(bundle.manifest, graphs=graphs, parity=rows)
-    assert command._proven(dataclasses.replace(bundle, manifest=manifest)) == expected
+    gpu = Gpu(0, "NVIDIA A100", "8.0", 108, "13.1")
+    assert command._proven(dataclasses.replace(bundle, manifest=manifest), gpu) == expected
 
 
 def test_the_command_tells_people_what_it_built(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
