@@ -15,6 +15,7 @@ from plans.errors import PlanError
 from plans.messages import Messages
 from plans.slots import Slot
 
+TENSORRT: str = trt.__version__
 _AHEAD = 2  # batches: one that is computed and one that is copied in
 
 

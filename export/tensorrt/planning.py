@@ -18,6 +18,7 @@ from export.tensorrt.ways import Made
 from plans import store
 from plans.errors import PlanError
 from plans.gpus import Gpu
+from plans.runner import TENSORRT
 from plans.store import Plan, Sidecar, Store, Target, Way
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Wish:
 def planned(bundle: Bundle, precision: str, gpu: Gpu, wish: Wish, kept: Store, progress: Progress) -> Plan:
     """The plan of that graph, built if the cache has none of this very kind. Raises ExportError or PlanError."""
     wanted = ways.ways(wish.se)
-    target = Target.of(gpu, trt.__version__)
+    target = Target.of(gpu, TENSORRT)
     made_from = _made_from(bundle, precision, target, wish, wanted)
     key = store.key(made_from)
     with kept.lock():
