@@ -1,0 +1,1 @@
+"""Plans for TensorRT, and the kernels that SE blocks may have in them."""
