@@ -108,10 +108,10 @@ known = dict(__name__="planted")
 exec(compile("from __future__ import annotations\\n" + source, "planted.py", "exec"), known)
 try:
     known["register"]((9, 0))
-except ValueError as fault:
-    print(json.dumps(str(fault)))
+except (TypeError, ValueError) as fault:
+    print(json.dumps(type(fault).__name__))
 """
-    assert "not a supported serializable type" in bindings.answer(bindings.python(major)(script))
+    assert bindings.answer(bindings.python(major)(script)) in ("TypeError", "ValueError")
 
 
 def test_a_second_gpu_in_one_process_and_maps_of_unknown_size_are_refused() -> None:
