@@ -73,7 +73,7 @@ def _mean(
     return mean
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images"])
 def se_scale(
     x, gate, images, y,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, BLOCK: tl.constexpr,
@@ -84,7 +84,7 @@ def se_scale(
     tl.store(y + at, scaled.to(y.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images"])
 def se_scale_add_relu(
     x, gate, residual, images, y,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, BLOCK: tl.constexpr,

@@ -13,6 +13,9 @@ from export.errors import ExportError
 
 PTX_VERSION = 88
 """8.8 is CUDA 12.9's: drivers from r575 take it. Left alone, Triton writes the newest that its own assembler knows."""
+_NEEDED = {(11, 0): 90}  # is not in PTX 8.8 under this number, at which LLVM would end the process
+OLDEST, NEWEST = (7, 5), (12, 1)
+"""Compute capabilities that are compiled for, T4 to DGX Spark: at one that LLVM does not know it ends the process."""
 
 _ALIGNED = [["tt.divisibility", 16]]
 _MAX_SHARED_BYTES = 48 * 1024  # what a launch may ask for without an attribute that TensorRT does not set
@@ -42,28 +45,35 @@ def compile_kernel(
     PTX for 9.0 and later is `sm_90a` and the like: for that very capability, as plans are. PTX for (8, 0) is for all
     since.
 
-    Raises ExportError where the kernel needs what TensorRT cannot give: scratch memory, clusters, much shared memory.
+    Raises ExportError where the kernel needs what TensorRT cannot give, scratch memory, clusters, much shared memory,
+    and for compute capabilities other than OLDEST to NEWEST.
     """
+    if not OLDEST <= capability <= NEWEST:
+        raise ExportError(f"SE's kernels are not for GPUs of compute capability {capability[0]}.{capability[1]}")
     names = [name for name in kernel.arg_names if name not in constants]
-    signature = dict(zip(names, arguments, strict=True)) | dict.fromkeys(constants, "constexpr")
-    signature = {name: signature[name] for name in kernel.arg_names}
-    aligned = {(at,): _ALIGNED for at, name in enumerate(kernel.arg_names) if signature[name].startswith("*")}
+    types = dict(zip(names, arguments, strict=True)) | dict.fromkeys(constants, "constexpr")
+    signature = {name: types[name] for name in kernel.arg_names}
+    aligned = {(at,): _ALIGNED for at, kind in enumerate(signature.values()) if kind.startswith("*")}
+    version = _NEEDED.get(capability, PTX_VERSION)
     made = triton.compile(
         ASTSource(kernel, signature, dict(constants), aligned),
         target=GPUTarget("cuda", capability[0] * 10 + capability[1], 32),
-        options={"num_warps": warps, "ptx_version": PTX_VERSION, "enable_fp_fusion": True},
+        options={"num_warps": warps, "ptx_version": version, "enable_fp_fusion": True},
     )
-    needs = made.metadata
-    if needs.global_scratch_size or needs.profile_scratch_size:
-        raise ExportError(f"kernel {needs.name} needs scratch memory, which TensorRT gives to no plugin's kernel")
-    if needs.num_ctas != 1:
-        raise ExportError(f"kernel {needs.name} needs clusters of programs, which TensorRT does not launch")
-    if needs.shared > _MAX_SHARED_BYTES:
-        raise ExportError(f"kernel {needs.name} needs {needs.shared} bytes of shared memory: more than 48 KiB")
+    _refuse_needs(made.metadata)
     told = "_".join((*(f"{value:d}" for value in constants.values()), arguments[0].lstrip("*"), f"{warps}w"))
-    name = f"{needs.name}_{told}"
+    name = f"{kernel.fn.__name__}_{told}"
     ptx = own_arguments(_without_lines(made.asm["ptx"]), len(arguments), name)
-    return Compiled(name, ptx, warps * 32, needs.shared)
+    return Compiled(name, ptx, warps * 32, made.metadata.shared)
+
+
+def _refuse_needs(kernel: Any) -> None:
+    if kernel.global_scratch_size or kernel.profile_scratch_size:
+        raise ExportError(f"kernel {kernel.name} needs scratch memory, which TensorRT gives to no plugin's kernel")
+    if kernel.num_ctas != 1:
+        raise ExportError(f"kernel {kernel.name} needs clusters of programs, which TensorRT does not launch")
+    if kernel.shared > _MAX_SHARED_BYTES:
+        raise ExportError(f"kernel {kernel.name} needs {kernel.shared} bytes of shared memory: more than 48 KiB")
 
 
 def own_arguments(ptx: str, count: int, name: str) -> str:

@@ -84,8 +84,8 @@ def errors(given: Case) -> Iterator[tuple[str, int, float, float]]:
         for tactic in (1, 2):
             found, wrong = kernel(given, tactic), kernel(mislaid(given), tactic)
             assert found.dtype == given.x.dtype and found.shape == expected.shape
-            yield name, tactic, _error(expected, found), _error(expected, wrong)
+            yield name, tactic, error(expected, found), error(expected, wrong)
 
 
-def _error(expected: torch.Tensor, found: torch.Tensor) -> float:
+def error(expected: torch.Tensor, found: torch.Tensor) -> float:
     return float(((found.double() - expected).abs() / expected.abs().clamp(min=1)).max())

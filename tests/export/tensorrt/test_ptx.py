@@ -1,5 +1,6 @@
 """Kernels become PTX that TensorRT can launch: with its arguments alone, wide loads, and no spills."""
 
+import dataclasses
 import re
 import subprocess
 from collections.abc import Callable
@@ -87,6 +88,27 @@ def test_no_registers_are_spilt_and_a_program_fits_a_multiprocessor(name: str, c
         spilt, registers = assembled(made, capability)
         assert spilt == 0
         assert registers * made.threads <= 65536  # CUDA C++ guide, compute capabilities
+
+
+def test_spilt_registers_would_be_seen() -> None:
+    made, _ = compiled("SEGate", (2048, 128, 49), True, 1, "fp16", (9, 0))
+    starved = made.ptx.replace(f".reqntid {made.threads}", f".reqntid {made.threads}\n.maxnreg 24")
+    assert assembled(dataclasses.replace(made, ptx=starved), (9, 0))[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("capability", "version"), [((7, 5), "8.8"), ((8, 9), "8.8"), ((10, 3), "8.8"), ((11, 0), "9.0"), ((12, 1), "8.8")]
+)
+def test_other_gpus_get_ptx_that_their_drivers_take(capability: tuple[int, int], version: str) -> None:
+    made, _ = compiled("SEScaleAddRelu", (24, 3, 49), True, 1, "bf16", capability)
+    assert re.findall(r"\.version (\S+)", made.ptx) == [version]
+
+
+@pytest.mark.parametrize("capability", [(7, 0), (13, 0)])
+def test_gpus_that_no_kernel_is_for_are_refused(capability: tuple[int, int]) -> None:
+    told = rf"not for GPUs of compute capability {capability[0]}\.{capability[1]}"
+    with pytest.raises(ExportError, match=told):
+        compiled("SEScale", (24, 3, 49), True, 1, "fp16", capability)
 
 
 @pytest.mark.parametrize(("precision", "last"), [("fp16", True), ("bf16", True), ("fp32", False), ("fp16", False)])
