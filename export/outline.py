@@ -6,13 +6,14 @@ Runtime inlines functions too, which is how the graph is proven equal. Other run
 plain graphs.
 """
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import FunctionProto, GraphProto, NodeProto, helper, numpy_helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
 DOMAIN = "sesame"
 PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": "1"}
@@ -30,15 +31,18 @@ class Outlined:
     left: tuple[str, ...]
 
 
-def outline(model: bytes, blocks: Sequence[str]) -> Outlined:
+def outline(model: bytes, blocks: Sequence[str], pooled_above: int | None = None) -> Outlined:
     """Replace the nodes of SE blocks, `layer1.0`, in a plain graph of any precision.
 
     `SEGate(x, w1, b1, w2, b2)` is σ(w2·relu(w1·mean(x) + b1) + b2), and `SEScaleAddRelu(x, gate, residual)` is
     relu(gate·x + residual); where no sum and ReLU follow, `SEScale(x, gate)`. Absent biases become zeros, as functions
     have no optional inputs. A block that is something else, with a hard sigmoid say, is left as it is.
+
+    Maps of more pixels than `pooled_above`, or of unknown size, are pooled by a node of the graph, before `SEGate`:
+    the function's mean is then of one value, itself. A kernel for the whole function would pool them slowly.
     """
     outlined = onnx.load_from_string(model)
-    graph = _Graph(outlined.graph)
+    graph = _Graph(outlined.graph, _pixels(outlined) if pooled_above is not None else {}, pooled_above)
     done = [block for block in blocks if graph.outline(block)]
     if done:
         graph.rewrite()
@@ -53,8 +57,10 @@ def outline(model: bytes, blocks: Sequence[str]) -> Outlined:
 class _Graph:
     """A graph, and what is to be put in place of which of its nodes."""
 
-    def __init__(self, graph: GraphProto) -> None:
+    def __init__(self, graph: GraphProto, pixels: Mapping[str, int], pooled_above: int | None) -> None:
         self._graph = graph
+        self._pixels = pixels
+        self._pooled_above = pooled_above
         self._maker = {name: node for node in graph.node for name in node.output}
         self._user = {name: node for node in graph.node for name in node.input}
         self._uses = Counter(name for node in graph.node for name in node.input)
@@ -98,10 +104,12 @@ class _Graph:
         return chain if mean.input[0] == x and spatial and kept else None
 
     def _replace_gate(self, name: str, x: str, chain: Sequence[NodeProto]) -> None:
-        inputs = [x]
-        for convolution in (chain[1], chain[3]):
+        mean, first, _, second, _ = chain
+        pooled = self._pooled_above is not None and self._pixels.get(x, math.inf) > self._pooled_above
+        inputs = [mean.output[0] if pooled else x]
+        for convolution in (first, second):
             inputs += [convolution.input[1], self._bias(convolution)]
-        for node in chain:
+        for node in chain[1:] if pooled else chain:
             self._instead[node.output[0]] = None
         self._instead[chain[-1].output[0]] = _function_node("SEGate", name, inputs, chain[-1].output[0])
 
@@ -128,6 +136,16 @@ class _Graph:
     def _only_user(self, node: NodeProto, kind: str) -> NodeProto | None:
         user = self._user.get(node.output[0])
         return user if user and user.op_type == kind and self._uses[node.output[0]] == 1 else None
+
+
+def _pixels(model: ModelProto) -> dict[str, int]:
+    """H·W of each (N, C, H, W) whose size is known before a run."""
+    sizes: dict[str, int] = {}
+    for row in shape_inference.infer_shapes(model).graph.value_info:
+        shape = row.type.tensor_type.shape.dim
+        if len(shape) == 4 and shape[2].dim_value and shape[3].dim_value:
+            sizes[row.name] = shape[2].dim_value * shape[3].dim_value
+    return sizes
 
 
 def _function_node(kind: str, name: str, inputs: Sequence[str], output: str) -> NodeProto:

@@ -83,7 +83,8 @@ def _graph(way: Way, bundle: Bundle, precision: str, gpu: Gpu) -> bytes:
         return plain
     from export.tensorrt import plugins  # Triton takes a second to import
 
-    plugins.register(gpu.compute_capability)
+    major, minor = gpu.compute_capability.split(".")
+    plugins.register((int(major), int(minor)))
     blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
     outlined = outline(plain, blocks, pooled_above=_POOLED_ABOVE)
     if not outlined.blocks:

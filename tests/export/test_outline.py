@@ -125,6 +125,71 @@ def test_other_networks(network: Callable[[], nn.Module], size: int, functions: 
     assert not parity.compare(expected, np.roll(found, 1, 0)).kept()
 
 
+def pooled(model: bytes) -> dict[str, bool]:
+    """By block: whether a node of the graph's own pools for its SEGate."""
+    graph = onnx.load_from_string(model).graph
+    pools = {node.output[0] for node in graph.node if node.op_type == "ReduceMean"}
+    gates = [node for node in graph.node if node.op_type == "SEGate"]
+    return {node.name.removesuffix("/se/SEGate"): node.input[0] in pools for node in gates}
+
+
+def test_large_maps_are_pooled_before_the_function_in_every_precision(
+    model: bytes, precision: str, bundle: Bundle, blocks: list[str]
+) -> None:
+    """The demo's maps: 32 x 32 pixels in layer1, and half as wide in each layer after."""
+    limit = 8 * 8
+    outlined = outline(model, blocks, pooled_above=limit)
+    assert outlined.blocks == tuple(blocks)
+    assert pooled(outlined.model) == {block: block.startswith(("layer1", "layer2")) for block in blocks}
+    found, expected = answers(outlined.model, precision, bundle), answers(model, precision, bundle)
+    assert parity.compare(expected, found).kept(precision)
+    assert not parity.compare(expected, np.roll(found, 1, 0)).kept(precision)
+
+
+def test_no_limit_leaves_no_pool_and_0_leaves_every_one(bundle: Bundle, blocks: list[str]) -> None:
+    plain = bundle.graph("fp32")[1].read_bytes()
+    assert set(pooled(outline(plain, blocks).model).values()) == {False}
+    assert set(pooled(outline(plain, blocks, pooled_above=0).model).values()) == {True}
+    assert set(pooled(outline(plain, blocks, pooled_above=32 * 32).model).values()) == {False}
+
+
+def test_maps_of_unknown_size_are_pooled_before_the_function(bundle: Bundle, blocks: list[str]) -> None:
+    unknown = onnx.load_from_string(bundle.graph("fp32")[1].read_bytes())
+    for axis in (1, 2):
+        unknown.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"size{axis}"
+    del unknown.graph.value_info[:]
+    outlined = outline(unknown.SerializeToString(), blocks, pooled_above=32 * 32)
+    assert pooled(outlined.model) == dict.fromkeys(blocks, True)
+
+
+def dispatched(node: onnx.NodeProto, plugins: set[tuple[str, str, str]], functions: set[str], override: bool) -> str:
+    """TensorRT's rule since 10.15, `parseNode` of onnx-tensorrt: by the operator's name, whatever its domain."""
+    told = {item.name: item.s.decode() for item in node.attribute if item.type == onnx.AttributeProto.STRING}
+    asked = (node.op_type, told.get("plugin_version", "1"), told.get("plugin_namespace", ""))
+    if ("plugin_namespace" in told or override) and asked in plugins:
+        return "plugin"
+    if onnx.defs.has(node.op_type):
+        return "operator"
+    if node.op_type in functions:
+        return "function"
+    return "plugin" if not override and "plugin_namespace" not in told and asked in plugins else "unsupported"
+
+
+def test_the_parser_takes_a_registered_plugin_and_otherwise_the_function(model: bytes, blocks: list[str]) -> None:
+    outlined = onnx.load_from_string(outline(model, blocks).model)
+    functions = {function.name for function in outlined.functions}
+    plugins = {(name, "1", DOMAIN) for name in KNOWN}
+    for override in (False, True):
+        kinds = {node.op_type: dispatched(node, plugins, functions, override) for node in outlined.graph.node}
+        assert {name for name, kind in kinds.items() if kind == "plugin"} == functions
+        assert "unsupported" not in kinds.values()
+        alone = {node.op_type: dispatched(node, set(), functions, override) for node in outlined.graph.node}
+        assert alone == {name: "function" if name in functions else kind for name, kind in kinds.items()}
+    nameless = next(node for node in outlined.graph.node if node.op_type == "SEGate")
+    del nameless.attribute[:]
+    assert dispatched(nameless, plugins, functions, False) == "function"
+
+
 def test_hard_sigmoids_are_left_as_they_are() -> None:
     timm = oracles.timm()
     model, blocks = exported(seeded(lambda: timm.create_model("mobilenetv3_small_100", num_classes=20)), 64)

@@ -1,11 +1,13 @@
 """The fakes promise nothing that the real ones do not have."""
 
 import inspect
+import re
+from enum import Enum
 from types import ModuleType
 
 import pytest
 
-from tests import fake_cuda
+from tests import bindings, fake_cuda, fake_tensorrt
 
 
 def public(module: ModuleType) -> dict[str, object]:
@@ -28,3 +30,37 @@ def test_all_that_the_fake_cuda_has_is_in_cuda_core() -> None:
 
 OURS = {"by_handle", "queue", "captured", "put", "step", "of", "current", "stream"}
 """What tests need besides."""
+
+
+@pytest.mark.parametrize("major", bindings.MAJORS)
+def test_all_that_the_fake_tensorrt_has_is_in_nvidias_bindings(major: str) -> None:
+    """Methods, their parameters, and what is set on instances."""
+    names = {name: getattr(fake_tensorrt, name) for name in fake_tensorrt.NAMES}
+    asked = {name: {**_methods(fake), **{key: [] for key in _attributes(fake)}} for name, fake in names.items()}
+    script = f"""
+import json
+import tensorrt as trt
+missing = []
+for name, members in {asked}.items():
+    for member, parameters in members.items():
+        real = getattr(getattr(trt, name), member, None)
+        told = (getattr(real, "__doc__", None) or "").replace("arg0", "").split(chr(10) * 2)
+        if not hasattr(getattr(trt, name), member):
+            missing.append(f"{{name}}.{{member}}")
+        missing += [f"{{name}}.{{member}}({{at}})" for at in parameters if f"{{at}}:" not in str(real.__doc__)]
+print(json.dumps(missing))
+"""
+    assert bindings.answer(bindings.python(major)(script)) == []
+    assert bindings.answer(bindings.python(major)(script.replace("'get_input'", "'get_inputt'"))) != []
+
+
+def _methods(fake: type) -> dict[str, list[str]]:
+    functions = {name: body for name, body in public(fake).items() if inspect.isfunction(body)}  # type: ignore[arg-type]
+    return {name: list(inspect.signature(body).parameters)[1:] for name, body in functions.items()}
+
+
+def _attributes(fake: type) -> set[str]:
+    if issubclass(fake, Enum):
+        return set(fake.__members__)
+    found = set(re.findall(r"self\.([a-z]\w*)(?::[^=]*)? = ", inspect.getsource(fake)))
+    return found - {"batches", "session", "model", "batch", "data", "flags"}  # tests' own
