@@ -1,21 +1,29 @@
 """Doctor: what this machine has, and what each engine does with each bundle here. `python -m server doctor`."""
 
+import json
 import os
-import re
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import product
 from pathlib import Path
+
+import onnxruntime
 
 from bundle import files
 from bundle.errors import BundleError
 from bundle.files import Bundle
+from plans.gpus import Gpu, NoGpu, gpus
 from server import cores
 from server.engines import choice
 from server.engines.choice import Candidate
 from server.settings import Settings
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
+_DEMO = Path(__file__).parents[1] / "bundles" / "demo"
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,21 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """One after the other as they are found: the engines take some seconds each."""
     yield Finding("processor", f"{cores.processor()}; {cores.usable()} of {os.cpu_count()} cores may be used")
     yield Finding("instructions", ", ".join(cores.features()) or "Linux tells none of those that matter")
-    yield _gpu()
-    for package, needed in (("onnxruntime", True), ("openvino", False)):
-        yield _package(package, needed)
-    yield from _bundles(settings)
+    found = _gpus()
+    yield from _told(found)
+    yield Finding("onnxruntime", f"{onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}")
+    yield _package("openvino", "a second engine for CPUs")
+    if isinstance(found, NoGpu):
+        yield from _bundles(settings, [])
+        return
+    for package, adds in (("tensorrt-cu13", "the fastest engine"), ("triton", "this project's kernels for SE")):
+        yield _package(package, adds)
+    for gpu, way in product(found, ("native", "plugin")):
+        yield _self_test(gpu, way)
+    yield from _bundles(settings, found)
 
 
-def _bundles(settings: Settings) -> Iterator[Finding]:
+def _bundles(settings: Settings, gpus: Sequence[Gpu]) -> Iterator[Finding]:
     try:
         found = list(files.find(settings.bundles))
     except OSError as error:
@@ -72,19 +88,46 @@ def _tried(what: str, candidate: Candidate, bundle: Bundle, max_batch: int) -> F
     return Finding(what, told)
 
 
-def _package(name: str, needed: bool) -> Finding:
+def _package(name: str, adds: str) -> Finding:
     try:
-        version = metadata.version(name)
+        return Finding(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        if needed:
-            return Finding(name, "not installed", f"Run `pip install {name}`.")
-        return Finding(name, f"not installed, and not needed; `pip install {name}` adds a second engine")
-    return Finding(name, version)
+        return Finding(name, f"not installed, and not needed; `pip install {name}` adds {adds}")
 
 
-def _gpu() -> Finding:
+def _gpus() -> list[Gpu] | NoGpu:
     try:
-        version = re.search(r"\d+(\.\d+)+", _NVIDIA.read_text(encoding="utf-8"))
-    except OSError:
-        return Finding("NVIDIA GPU", "none that this process may use")
-    return Finding("NVIDIA GPU", f"driver {version[0] if version else '?'}; engines here run on the CPU")
+        return gpus()
+    except NoGpu as error:
+        return error
+
+
+def _told(found: list[Gpu] | NoGpu) -> Iterator[Finding]:
+    if isinstance(found, NoGpu):
+        if _NVIDIA.exists():  # there is a driver, so somebody means to use a GPU
+            yield Finding("NVIDIA GPU", str(found), "Engines run on the CPU until then.")
+        else:
+            yield Finding("NVIDIA GPU", "none that this process may use")
+        return
+    for gpu in found:
+        told = f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.multiprocessors} multiprocessors"
+        yield Finding(f"NVIDIA GPU {gpu.index}", f"{told}; driver for CUDA {gpu.driver}")
+
+
+def _self_test(gpu: Gpu, way: str) -> Finding:
+    """The demo, a small SE network, as a plan in this way: built, run and compared in a process of its own."""
+    what = f"GPU {gpu.index}: plan with SE {way}"
+    with tempfile.TemporaryDirectory(prefix="sesame-") as folder:
+        options = ["--se", way, "--gpu", str(gpu.index), "--max-batch", "2", "--cache-dir", folder, "--json"]
+        command = [sys.executable, "-m", "export", "build-engine", str(_DEMO), *options]
+        ended = subprocess.run(command, cwd=_DEMO.parents[1], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        told = (ended.stderr.strip() or f"exit code {ended.returncode}").splitlines()[-1].rstrip(".")
+        return Finding(what, told, "The server will take another engine.")
+    (plan,) = json.loads(ended.stdout)
+    layers, kept = plan["layers"], plan["parity"]
+    return Finding(
+        what,
+        f"{layers['count']} layers, {len(layers['se'])} of SE, {layers['reformats']} reformat; one image "
+        f"{plan['seconds'][way]['1'] * 1e3:.2f} ms, max |Δp| {kept['max_dp']:.1e}",
+    )

@@ -66,11 +66,6 @@ def _whole(plan: Plan | None) -> Plan | None:
 
 def _made_from(bundle: Bundle, precision: str, target: Target, wish: Wish, wanted: tuple[Way, ...]) -> dict[str, str]:
     """All that a plan depends on: with any other value it is another plan."""
-    from_kernels = ""
-    if "plugin" in wanted:
-        from export.tensorrt import plugins  # Triton takes a second to import
-
-        from_kernels = plugins.fingerprint()
     return {
         "schema": str(store.SCHEMA),
         "graph": bundle.graph(precision)[0].sha256,
@@ -79,7 +74,7 @@ def _made_from(bundle: Bundle, precision: str, target: Target, wish: Wish, wante
         "batches": json.dumps(wish.batches),
         "workspace_bytes": str(wish.workspace_bytes),
         "se": "+".join(wanted),
-        "kernels": from_kernels,
+        "kernels": ways.kernels().fingerprint() if "plugin" in wanted else "",
         **dataclasses.asdict(target),
         "multiprocessors": str(target.multiprocessors),
     }

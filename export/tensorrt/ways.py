@@ -1,8 +1,8 @@
 """Ways: how SE blocks can be computed on a GPU, each built, proven on the bundle's probe, and timed."""
 
-import importlib.util
 import logging
 from dataclasses import dataclass
+from types import ModuleType
 
 from cuda.core import Device
 
@@ -37,12 +37,26 @@ def ways(wished: str) -> tuple[Way, ...]:
     """Those that `--se` asks for: native, plugin, or both for auto where the kernels can be compiled here."""
     if wished == "native":
         return ("native",)
-    if importlib.util.find_spec("triton"):
-        return ("plugin",) if wished == "plugin" else ("native", "plugin")
-    if wished == "plugin":
-        raise ExportError("The project's kernels are compiled by Triton: run `pip install triton`, or use --se native.")
-    log.warning("only TensorRT's own layers are tried: Triton, which compiles the project's kernels, is not installed")
-    return ("native",)
+    try:
+        kernels()
+    except ExportError as error:
+        if wished == "plugin":
+            raise
+        log.warning("%s", error)
+        return ("native",)
+    return ("plugin",) if wished == "plugin" else ("native", "plugin")
+
+
+def kernels() -> ModuleType:
+    """The plugins, the import of which takes a second. Raises ExportError where something that they need is missing."""
+    try:
+        from export.tensorrt import plugins
+    except ImportError as error:
+        raise ExportError(
+            f"The project's kernels for SE cannot be compiled here ({error}): run `pip install triton`, have TensorRT "
+            "10.9 or newer, or use --se native."
+        ) from error
+    return plugins
 
 
 def made(
@@ -81,10 +95,8 @@ def _graph(way: Way, bundle: Bundle, precision: str, gpu: Gpu) -> bytes:
     plain = bundle.graph(precision)[1].read_bytes()
     if way == "native":
         return plain
-    from export.tensorrt import plugins  # Triton takes a second to import
-
     major, minor = gpu.compute_capability.split(".")
-    plugins.register((int(major), int(minor)))
+    kernels().register((int(major), int(minor)))
     blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
     outlined = outline(plain, blocks, pooled_above=_POOLED_ABOVE)
     if not outlined.blocks:

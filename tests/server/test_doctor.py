@@ -10,6 +10,8 @@ import pytest
 from server import doctor
 from server.settings import Settings
 from tests.conftest import REPOSITORY
+from tests.fake_cuda import Cuda
+from tests.fakes import with_gpus
 
 
 def told(bundles: Path) -> dict[str, doctor.Finding]:
@@ -50,3 +52,41 @@ def test_the_command_tells_by_its_exit_code(bundles: str, code: int, line: str) 
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert ended.returncode == code, ended.stderr
     assert line in ended.stdout
+
+
+def test_a_gpu_is_told_with_its_plans_and_what_builds_them(demo: Path, tmp_path: Path) -> None:
+    """Over fakes: a small SE network is built both ways, in processes of their own."""
+    command = [sys.executable, "-m", "server", "doctor", "--cache-dir", str(tmp_path / "cache")]
+    environment = with_gpus(tmp_path / "site", "NVIDIA H200", "NVIDIA B200")
+    ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    lines = [line for line in ended.stdout.splitlines() if "GPU" in line]
+    assert "ok  NVIDIA GPU 0                      NVIDIA H200, compute capability 9.0, 132 multi" in lines[0], (
+        ended.stderr
+    )
+    assert lines[0].endswith("driver for CUDA 13.1")
+    assert "NVIDIA B200" in lines[1]
+    told = [line for line in lines if "plan with SE" in line]
+    assert [line[4:33].strip() for line in told] == [
+        f"GPU {gpu}: plan with SE {way}" for gpu in (0, 1) for way in ("native", "plugin")
+    ]
+    assert all("layers, " in line and " reformat; one image " in line for line in told)
+    assert not list((tmp_path / "cache").rglob("*.plan"))
+
+
+def test_a_plan_that_cannot_be_built_is_bad_with_the_reason(demo: Path, gpu: Cuda) -> None:
+    """The process that builds has no GPU, as where a container was not given one."""
+    found = told(demo.parents[1])
+    for way in ("native", "plugin"):
+        finding = found[f"GPU 0: plan with SE {way}"]
+        assert finding.told.startswith("export: No engine can be built: CUDA's driver cannot be used")
+        assert finding.line().startswith("BAD")
+
+
+def test_a_driver_that_is_there_and_cannot_be_used_is_bad(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version").write_text("NVRM version")
+    monkeypatch.setattr(doctor, "_NVIDIA", tmp_path / "version")
+    finding = told(demo.parents[1])["NVIDIA GPU"]
+    assert "install NVIDIA's driver" in finding.told
+    assert finding.line().startswith("BAD")

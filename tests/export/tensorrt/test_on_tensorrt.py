@@ -1,0 +1,130 @@
+"""Plans on a GPU with the real TensorRT: `make test-gpu`. Every claim that the fakes cannot prove."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bundle import files
+from bundle.files import Bundle
+from export import float8, narrow, quantise
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.tensorrt
+
+LOWER = ("fp16", "bf16", "int8-trt", "fp8")
+NAMES = {"int8-trt": "int8"}
+
+
+@pytest.fixture(scope="module")
+def bundle(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The demo with a graph of every precision that TensorRT takes. What they cost is judged elsewhere."""
+    pytest.importorskip("tensorrt")
+    plain = files.read(demo)
+    model = plain.graph("fp32")[1].read_bytes()
+    around_zero = quantise.to_int8(model, plain.probe.pixels, lambda done, total: None, quantise.FOR_TENSORRT)
+    made = {precision: narrow.to_16_bit(model, precision) for precision in ("fp16", "bf16")}
+    made |= {"int8-trt": around_zero, "fp8": float8.to_fp8(around_zero, model)}
+    graph, row = plain.manifest.graphs[0], plain.manifest.parity[0]
+    graphs, rows, contents = [graph], [row], {graph.file: model}
+    for precision, content in made.items():
+        file, sha256 = f"model.{precision}.onnx", hashlib.sha256(content).hexdigest()
+        contents[file] = content
+        graphs.append(dataclasses.replace(graph, file=file, sha256=sha256, bytes=len(content), precision=precision))
+        rows.append(dataclasses.replace(row, file=file, precision=precision))
+    manifest = dataclasses.replace(plain.manifest, graphs=tuple(graphs), parity=tuple(rows))
+    contents |= {name: (demo / name).read_bytes() for name in ("labels.tsv", "probe.npz")}
+    return files.read(files.write(tmp_path_factory.mktemp("bundles"), manifest, contents))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def built(bundle: Bundle, cache: Path, precision: str, way: str) -> dict[str, Any]:
+    """By the command, in a process of its own; what its sidecar says."""
+    options = ["--precision", NAMES.get(precision, precision), "--se", way, "--max-batch", "8", "--json"]
+    command = [sys.executable, "-m", "export", "build-engine", str(bundle.path), "--cache-dir", str(cache), *options]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=900, check=False)
+    if "has no arithmetic of it" in ended.stderr:
+        pytest.skip(ended.stderr.strip())
+    assert ended.returncode == 0, ended.stderr
+    (known,) = json.loads(ended.stdout)
+    return dict(known)
+
+
+@pytest.mark.parametrize("way", ["native", "plugin"])
+@pytest.mark.parametrize("precision", ["fp32", *LOWER])
+def test_every_precision_is_built_both_ways_and_keeps_the_probe(
+    bundle: Bundle, cache: Path, precision: str, way: str
+) -> None:
+    known = built(bundle, cache, precision, way)
+    assert known["se"] == way
+    assert known["batch_sizes"] == [1, 2, 4, 8]
+    assert known["parity"]["sure_agreement"] == 1.0
+    named = [name for name in known["layers"]["se"] if "SEScaleAddRelu" in name or "SEGate" in name]
+    assert bool(named) == (way == "plugin")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_no_tensor_is_copied_into_another_layout_for_the_kernels(bundle: Bundle, cache: Path, precision: str) -> None:
+    native, plugin = (built(bundle, cache, precision, way)["layers"]["reformats"] for way in ("native", "plugin"))
+    assert plugin <= native
+
+
+def test_a_plan_answers_in_overlapping_batches_of_every_size_and_holds_its_memory(bundle: Bundle, cache: Path) -> None:
+    """Kernels of plugins leak a module with every change of a context's shape (NVIDIA/TensorRT #4849): none changes."""
+    from cuda.bindings import driver
+
+    from plans.runner import Runner
+    from plans.store import Store
+
+    plan = Store(cache).get(built(bundle, cache, "fp32", "plugin")["key"])
+    assert plan
+    runner = Runner(plan.read(), 0)
+    pixels, expected = bundle.probe.pixels, bundle.probe.probabilities
+
+    def some(rounds: int) -> None:
+        for at in range(rounds):
+            first, second = at % 20, at % 7 + 20
+            rows = [runner.start(pixels[first : first + 3]), runner.start(pixels[second : second + 5])]
+            assert np.abs(rows[1]() - expected[second : second + 5]).max() < 1e-4
+            assert np.abs(rows[0]() - expected[first : first + 3]).max() < 1e-4
+
+    some(200)
+    _, free, _ = driver.cuMemGetInfo()
+    some(3000)
+    _, free_later, _ = driver.cuMemGetInfo()
+    assert free - free_later < 8 << 20
+
+
+def test_a_graph_that_tensorrt_does_not_take_is_told_by_its_node(bundle: Bundle) -> None:
+    import onnx
+    import tensorrt as trt
+    from onnx import helper
+
+    from export.errors import ExportError
+    from export.tensorrt.network import parsed
+    from plans.messages import Messages
+
+    model = onnx.load_from_string(bundle.graph("fp32")[1].read_bytes())
+    model.graph.node[-1].op_type, model.graph.node[-1].domain = "NobodysSoftmax", "nobody"
+    model.opset_import.append(helper.make_opsetid("nobody", 1))
+    messages = Messages()
+    with pytest.raises(ExportError, match="NobodysSoftmax"):
+        parsed(trt.Builder(messages), model.SerializeToString(), messages)
+
+
+def test_rubbish_is_no_plan(bundle: Bundle) -> None:
+    from plans.errors import PlanError
+    from plans.runner import Runner
+
+    with pytest.raises(PlanError, match="does not take the plan"):
+        Runner(b"ftrt" + bytes(1000), 0)
