@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
 import uvicorn
@@ -15,10 +15,15 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from bundle.files import Bundle
+from plans.gpus import Gpu, NoGpu, gpus
+from plans.store import Store, resolved
 from server import cores
+from server.building import Building, commands
 from server.decoders import Decoders
 from server.device import Device
-from server.engines.choice import Choice, Chooser, Kind
+from server.engines.candidate import Kind
+from server.engines.choice import Choice, Chooser, Machine
+from server.engines.remembered import Remembered
 from server.errors import Code, ServingError
 from server.health import Health
 from server.keeper import Keeper
@@ -53,20 +58,35 @@ class _HttpServer(uvicorn.Server):
 class App:
     """The composed server. Raises BundleError where there is nothing to serve. Create it inside the event loop."""
 
-    def __init__(self, settings: Settings, choose: Callable[[Bundle], Choice] | None = None, gpus: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        choose: Callable[[Bundle], Choice] | None = None,
+        gpus: Sequence[Gpu] | None = None,
+    ) -> None:
+        """`choose` and `gpus`: instead of what the settings say and CUDA shows."""
         self._settings = settings
+        gpus = _gpus(settings.engine) if gpus is None else gpus
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
         metrics = self._metrics = Metrics(CollectorRegistry())
         self._lifecycle = Lifecycle()
         devices: dict[Kind, Device] = {"cpu": Device("cpu")}
         if gpus:
-            devices["gpu"] = Device("gpu", gpus)
+            devices["gpu"] = Device("gpu", len(gpus))
         decoders = Decoders(shares.decode, settings.max_pixels, settings.exact_pixels)
         queues = Queues(settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images)
-        chooser = Chooser(shares.engine, settings.max_batch, settings.engine, settings.precision, settings.cache_dir)
+        cache_dir = resolved(settings.cache_dir)
+        machine = Machine(shares.engine, gpus, Store(cache_dir), settings.max_batch)
+        chooser = Chooser(machine, settings.engine, settings.precision, Remembered(cache_dir / "choices.json"))
         loader = Loader(choose or chooser, devices, decoders, queues, metrics)
         self._repository = Repository(settings.bundles, settings.default_model, metrics)
         self._keeper = Keeper(self._repository, loader, settings.keep_versions)
+        self._building = Building(
+            self._repository,
+            self._keeper,
+            lambda engine: settings.build_plans and machine.could_have_plans(settings.engine, engine),
+            commands([gpu.index for gpu in gpus], settings.max_batch, settings.precision, cache_dir),
+        )
         limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_images)
         classifier = Classifier(self._repository, decoders, self._lifecycle, limits)
         timeout_ms = settings.default_timeout_ms
@@ -103,6 +123,7 @@ class App:
         leaving = asyncio.create_task(self._leaving.wait())
         hanging = asyncio.create_task(self._health.watch())
         looking = asyncio.create_task(self._look(loading))
+        building = asyncio.create_task(self._building.go_on(loading))
         try:
             await asyncio.wait((loading, leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
             if loading.done() and not loading.result():
@@ -115,7 +136,7 @@ class App:
                 return HUNG
             return STOPPED
         finally:
-            for task in (loading, leaving, hanging, looking):
+            for task in (loading, leaving, hanging, looking, building):
                 task.cancel()
 
     def leave(self) -> bool:
@@ -150,7 +171,7 @@ class App:
 
     async def _give_up(self) -> None:
         """An engine hangs: its callers are told, what else was accepted ends, and the process shall be started anew."""
-        log.critical("an engine hangs: no end of its batch after %d s; leaving", self._settings.engine_limit_s)
+        log.critical("an engine hangs or is lost (no batch may take %d s); leaving", self._settings.engine_limit_s)
         self._lifecycle.broken = True
         for device in self._health.hanging():
             device.give_up(ServingError(Code.ENGINE_FAILED, "The engine does not answer: send the request again."))
@@ -183,6 +204,17 @@ class App:
             await asyncio.wait_for(self._keeper.idle(), limit_s)
             await self._rpc.stop(min(limit_s, _LAST_ANSWERS_S))
         await stopping
+
+
+def _gpus(engine: str) -> Sequence[Gpu]:
+    """None where the operator wants an engine on the CPU: CUDA is then left alone."""
+    if engine.endswith("-cpu"):
+        return []
+    try:
+        return gpus()
+    except NoGpu as reason:
+        log.info("no GPU: %s", reason)
+        return []
 
 
 def handle_signals(app: App) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bundle.images import Picture, Pixels
 from bundle.predictions import Probabilities
+from server.engines import EngineLost
 from server.errors import Code, ServingError
 from server.waiting import Caller
 
@@ -92,6 +93,7 @@ class Batch:
         self.ran = 0
         self.infer_s = 0.0
         self.failed = False
+        self.lost = False  # and with it the engine, to this process
         self._start = start
         self._done = done
         self._wanted: Sequence[Item] = ()
@@ -117,6 +119,7 @@ class Batch:
             rows = self._rows or self._start(_stacked(self._wanted))
             return rows()
         except Exception as error:
+            self.lost = isinstance(error, EngineLost)
             log.error("the engine failed on a batch of %d images", len(self._wanted), exc_info=error)
             return ServingError(Code.ENGINE_FAILED, "The engine failed on this batch: try again.")
 

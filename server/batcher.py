@@ -182,6 +182,7 @@ class Batcher:
         self._observe(batch)
         if batch.failed:
             self._faults[lane] += 1
+            self._device.lost = self._device.lost or batch.lost
         else:
             self._faults[lane] = 0
             self._pace.saw(batch.ran, batch.infer_s)

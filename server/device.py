@@ -49,6 +49,7 @@ class Device:
     def __init__(self, name: str, lanes: int = 1) -> None:
         self.lanes = lanes
         self.hung = False
+        self.lost = False  # an engine of it cannot work again in this process
         self._changed = threading.Condition()
         self._lines: deque[Line] = deque()
         self._lanes = [Lane(number, self._changed, self._next) for number in range(lanes)]

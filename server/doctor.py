@@ -17,9 +17,10 @@ from bundle import files
 from bundle.errors import BundleError
 from bundle.files import Bundle
 from plans.gpus import Gpu, NoGpu, gpus
+from plans.store import Store
 from server import cores
-from server.engines import choice
-from server.engines.choice import Candidate
+from server.engines.candidate import Candidate
+from server.engines.choice import Machine
 from server.settings import Settings
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
@@ -67,13 +68,14 @@ def _bundles(settings: Settings, gpus: Sequence[Gpu]) -> Iterator[Finding]:
     if not found:
         yield Finding("bundles", f"'{settings.bundles}' holds none", "Make one with `python -m export convert`.")
     threads = cores.shares(settings.decode_threads, settings.engine_threads).engine
+    machine = Machine(threads, gpus, Store(settings.cache_dir), settings.max_batch)
     for name, version, path in found:
         try:
             bundle = files.read(path)
         except BundleError as error:
             yield Finding(f"{name}/{version}", str(error).rstrip("."), "The server will not serve it.")
             continue
-        for candidate in choice.proven(bundle, threads):
+        for candidate in machine.candidates(bundle):
             yield _tried(f"{name}/{version} {candidate.name}", candidate, bundle, settings.max_batch)
 
 

@@ -55,11 +55,11 @@ class Health:
             await self._told(self._last)
 
     def hanging(self) -> list[Device]:
-        """Where an engine has been busy with one batch for too long."""
-        return [device for device in self._devices if device.running_for_s() > self._engine_limit_s]
+        """Where an engine has been busy with one batch for too long, or is lost to this process."""
+        return [device for device in self._devices if device.lost or device.running_for_s() > self._engine_limit_s]
 
     async def watch(self) -> None:
-        """Returns when an engine hangs."""
+        """Returns when an engine hangs or is lost."""
         while not self.hanging():
             await self.tell()
             for ready in self._sick():

@@ -58,6 +58,12 @@ class Keeper:
             self._trim(name)
             return entry
 
+    async def again(self, entry: Entry) -> None:
+        """Load a version anew if it is still served, as when its engine could be another one now."""
+        async with self._turn:
+            if entry.ready and entry in self._repository.entries():
+                await self._bring(entry)
+
     async def unload(self, name: str, version: str) -> list[Entry]:
         """Take a version out, or all of a model; returns when their last request is answered.
 

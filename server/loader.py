@@ -14,7 +14,8 @@ from server.batcher import Batcher
 from server.decoders import Decoders
 from server.device import Device
 from server.engines import Engine
-from server.engines.choice import Choice, Kind
+from server.engines.candidate import Kind
+from server.engines.choice import Choice
 from server.flights import Flights
 from server.metrics import Metrics, ModelMetrics
 from server.pace import Pace

@@ -11,8 +11,8 @@ _MIB = 1 << 20
 
 
 _CHOICES = {
-    "engine": ("auto", "onnxruntime-cpu", "openvino-cpu"),
-    "precision": ("auto", "fp32", "bf16", "int8"),
+    "engine": ("auto", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu", "openvino-cpu"),
+    "precision": ("auto", "fp32", "bf16", "fp16", "int8", "fp8"),
     "log_level": ("debug", "info", "warning", "error"),
 }
 
@@ -40,8 +40,11 @@ class Settings:
     exact_pixels: bool = _setting(False, "resize as in training, pixel for pixel, instead of fast")
     max_images: int = _setting(64, "most images in a request", 1)
     queue_images: int = _setting(256, "most images admitted and not yet answered, for each model version", 1)
-    engine: str = _setting("auto", "auto (the fastest that is proven), onnxruntime-cpu or openvino-cpu")
-    precision: str = _setting("auto", "auto (the fastest that is proven), fp32, bf16 or int8")
+    engine: str = _setting(
+        "auto", "auto (the fastest that is proven), tensorrt, onnxruntime-cuda, onnxruntime-cpu or openvino-cpu"
+    )
+    precision: str = _setting("auto", "auto (the fastest that is proven), fp32, bf16, fp16, int8 or fp8")
+    build_plans: bool = _setting(True, "build the plans that TensorRT lacks, while another engine serves")
     cache_dir: Path = _setting(Path("~/.cache/sesame"), "folder for what this machine measured once")
     max_wait_ms: int = _setting(2000, "longest predicted time to an answer that is admitted", 1, 600_000)
     remember_images: int = _setting(0, "answers remembered by the photo's bytes, for each model version", 0)

@@ -1,29 +1,20 @@
 """Choice: which engine runs which graph of a bundle on this machine, in which precision, and why."""
 
-import importlib.util
 import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Literal
 
 from bundle.errors import BundleError
 from bundle.files import Bundle
-from bundle.parity import Parity
-from server import engines
-from server.engines import Engine
-from server.engines.ort import OrtCpuEngine
+from plans.gpus import Gpu
+from plans.store import Store
+from server.engines import Engine, on_cpu, on_gpu
+from server.engines.candidate import Candidate, Kind
 from server.engines.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["cpu", "gpu"]
-"""Of device. A batch on the one never waits for a batch on the other."""
-
 AUTO = "auto"
-_FOR_CPUS = ("fp32", "int8")  # graphs; the others of a bundle are a GPU's
 
 
 @dataclass(frozen=True)
@@ -44,100 +35,95 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What an engine showed: how near it is to the bundle's probe, and how fast at its best batch size."""
+class Machine:
+    """What engines may use here. `store`: where this machine's plans lie."""
 
-    parity: Parity
-    batch: int
-    images_per_s: float
+    threads: int
+    gpus: Sequence[Gpu]
+    store: Store
+    max_batch: int
 
+    def candidates(self, bundle: Bundle) -> list[Candidate]:
+        """All that could run it, the kind that is taken first at the beginning: TensorRT, CUDA, the CPU."""
+        return [
+            *on_gpu.tensorrt(bundle, self.gpus, self.store),
+            *on_gpu.cuda(bundle, self.gpus, self.max_batch),
+            *on_cpu.candidates(bundle, self.threads),
+        ]
 
-@dataclass(frozen=True)
-class Candidate:
-    """An engine that could be made."""
-
-    engine: str
-    precision: str
-    make: Callable[[], Engine]
-
-    @property
-    def name(self) -> str:
-        return f"{self.engine} {self.precision}"
-
-    def tried(self, bundle: Bundle, max_batch: int) -> Tried:
-        """Make it, compare and time it; raises whatever its runtime does, or EngineFailed."""
-        engine = self.make()
-        parity = engines.check(engine, bundle.probe, max_batch)
-        measured_s = engines.measure(engine, bundle.probe.pixels, max_batch)
-        images_per_s, batch = max((batch / seconds, batch) for batch, seconds in measured_s.items())
-        return Tried(parity, batch, images_per_s)
+    def could_have_plans(self, wished: str, engine: str) -> bool:
+        """Whether TensorRT, if it had plans, would take over from that engine."""
+        wanted = wished in (AUTO, on_gpu.TENSORRT) and engine != on_gpu.TENSORRT
+        return wanted and on_gpu.can_have_plans(self.gpus)
 
 
 class Chooser:
-    """Takes the engine and precision that were wished, or the fastest of those whose proof the bundle holds."""
+    """Takes the engine and precision that were wished, or the fastest of those whose proof the bundle holds.
 
-    def __init__(self, threads: int, max_batch: int, engine: str, precision: str, cache_dir: Path) -> None:
-        self._threads = threads
-        self._max_batch = max_batch
+    Only engines of one kind are timed against each other: TensorRT comes before CUDA, and that before the CPU.
+    """
+
+    def __init__(self, machine: Machine, engine: str, precision: str, remembered: Remembered) -> None:
+        self._machine = machine
         self._engine = engine
         self._precision = precision
-        self._remembered = Remembered(cache_dir / "choices.json")
+        self._remembered = remembered
 
     def __call__(self, bundle: Bundle) -> Choice:
         """Slow where several must be timed. Raises BundleError where nothing here can run what was wished."""
-        candidates = [
+        wished = [
             candidate
-            for candidate in proven(bundle, self._threads)
+            for candidate in self._machine.candidates(bundle)
             if self._engine in (AUTO, candidate.engine) and self._precision in (AUTO, candidate.precision)
         ]
-        if not candidates:
-            raise BundleError(
-                f"Nothing here runs the bundle '{bundle.manifest.name}' with engine={self._engine} and "
-                f"precision={self._precision}: it needs a graph of that precision whose proof was kept (see /models), "
-                "and the engine installed."
-            )
-        if len(candidates) == 1:
-            return Choice(candidates[0].make(), "the only one here that is proven")
-        return self._fastest(bundle, candidates)
+        if not wished:
+            raise BundleError(self._nothing(bundle))
+        on_gpus = [candidate for candidate in wished if candidate.device == "gpu"]
+        for engine in dict.fromkeys(candidate.engine for candidate in on_gpus):
+            kind = [candidate for candidate in on_gpus if candidate.engine == engine]
+            if choice := self._fastest(bundle, kind):
+                return choice
+        on_cpu = [candidate for candidate in wished if candidate.device == "cpu"]
+        if len(on_cpu) > 1 and (choice := self._fastest(bundle, on_cpu)):
+            return choice
+        return _made((on_cpu or on_gpus)[0], "the only one here that is proven")
 
-    def _fastest(self, bundle: Bundle, candidates: list[Candidate]) -> Choice:
-        key = self._remembered.key(bundle, self._threads, [candidate.name for candidate in candidates])
+    def _fastest(self, bundle: Bundle, candidates: Sequence[Candidate]) -> Choice | None:
+        """None where not one of them works."""
+        key = self._remembered.key(bundle, [f"{candidate.name} {candidate.stamp}" for candidate in candidates])
         rates = self._remembered.get(key)
         if rates is None:
             rates = {candidate.name: self._rate(bundle, candidate) for candidate in candidates}
-            self._remembered.put(key, rates)
+            if any(rates.values()):
+                self._remembered.put(key, rates)
         best = max(candidates, key=lambda candidate: rates.get(candidate.name, 0.0))
         told = ", ".join(f"{name} {rate:.0f}" for name, rate in sorted(rates.items(), key=lambda item: -item[1]))
+        if not rates.get(best.name):
+            return None
         log.info("%s runs on %s; images/s: %s", bundle.manifest.name, best.name, told)
-        return Choice(best.make(), f"the fastest here, in images/s: {told}")
+        try:
+            return _made(best, f"the fastest here, in images/s: {told}")
+        except Exception as error:  # what worked when it was measured need not work today
+            log.warning("%s does not run %s any more: %s", best.name, bundle.manifest.name, error)
+            return None
 
     def _rate(self, bundle: Bundle, candidate: Candidate) -> float:
         """Images a second at its best batch size; 0 where it does not work or not keep the bundle's probe."""
         try:
-            return candidate.tried(bundle, self._max_batch).images_per_s
+            return candidate.tried(bundle, self._machine.max_batch).images_per_s
         except Exception as error:  # a runtime may raise anything at a graph that it cannot take
             log.warning("%s does not run %s: %s", candidate.name, bundle.manifest.name, error)
             return 0.0
 
-
-def proven(bundle: Bundle, threads: int) -> Iterator[Candidate]:
-    """Every engine that is installed over every graph; of lower precisions those whose proof is in the manifest."""
-    proven = {(row.file, row.engine, row.precision) for row in bundle.manifest.parity}
-    for engine, (make, precisions) in _installed().items():
-        for graph in [graph for graph in bundle.manifest.graphs if graph.precision in _FOR_CPUS]:
-            for precision in precisions if graph.precision == "fp32" else (graph.precision,):
-                if precision == "fp32" or (graph.file, engine, precision) in proven:
-                    yield Candidate(engine, precision, partial(make, bundle.path / graph.file, threads, precision))
+    def _nothing(self, bundle: Bundle) -> str:
+        wished = f"engine={self._engine} and precision={self._precision}"
+        if self._engine == on_gpu.TENSORRT:
+            cure = "it needs a plan for each GPU: run `python -m export build-engine` with the same --cache-dir"
+        else:
+            cure = "it needs a graph of that precision whose proof was kept (see /models), and the engine installed"
+        return f"Nothing here runs the bundle '{bundle.manifest.name}' with {wished}: {cure}."
 
 
-def _installed() -> dict[str, tuple[Callable[[Path, int, str], Engine], tuple[str, ...]]]:
-    """By name: how an engine is made of a graph, and in which precisions it can run an fp32 graph."""
-    found: dict[str, tuple[Callable[[Path, int, str], Engine], tuple[str, ...]]] = {
-        OrtCpuEngine.name: (OrtCpuEngine, ("fp32",))
-    }
-    if importlib.util.find_spec("openvino"):
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report the import
-        from server.engines import ov  # large, and not everybody's
-
-        found[ov.OpenVinoCpuEngine.name] = (ov.OpenVinoCpuEngine, ov.precisions())
-    return found
+def _made(candidate: Candidate, why: str) -> Choice:
+    first, *others = (candidate.make(number) for number in range(candidate.processors))
+    return Choice(first, why, tuple(others), candidate.device)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,15 +21,12 @@ class Remembered:
     """A JSON file. One that cannot be read counts as empty, one that cannot be written is done without."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._path = path.expanduser()
-        except RuntimeError:  # this user has no home
-            self._path = Path(tempfile.gettempdir(), "sesame", path.name)
+        self._path = path
 
-    def key(self, bundle: Bundle, threads: int, candidates: Sequence[str]) -> str:
+    def key(self, bundle: Bundle, candidates: Sequence[str]) -> str:
         """Of all that the rates depend on: the bundle, the processor and the engines' versions."""
-        versions = [_version(package) for package in ("sesame", "onnxruntime", "openvino")]
-        machine = [cores.processor(), threads, *versions, *candidates]
+        versions = [_version(package) for package in ("sesame", "onnxruntime", "onnxruntime-gpu", "openvino")]
+        machine = [cores.processor(), *versions, *candidates]
         text = json.dumps([bundle.manifest.to_json(), *map(str, machine)])
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
+from plans.gpus import Gpu
 from server.app import App
 from server.engines.choice import Choice
 from server.engines.ort import OrtCpuEngine
@@ -178,7 +179,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Start a server on free ports and stop it at the end."""
     chosen = dataclasses.replace(Settings(bundles=bundles, http_port=0, grpc_port=0), **settings)
-    app = App(chosen, choose, gpus)
+    app = App(chosen, choose, [Gpu(number, "a fake", "9.0", 132, "13.1") for number in range(gpus)])
     ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
     http_port, grpc_port = await ports

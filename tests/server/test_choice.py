@@ -16,8 +16,10 @@ from bundle.errors import BundleError
 from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server.engines import choice
-from server.engines.choice import Chooser
+from plans.store import Store
+from server.engines import on_cpu
+from server.engines.choice import Chooser, Machine
+from server.engines.remembered import Remembered
 from tests.server.faces import KnowsProbe
 
 
@@ -56,7 +58,7 @@ def installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, floa
         return make
 
     engines = {"slow": (maker("slow"), ("fp32",)), "fast": (maker("fast"), ("fp32", "bf16"))}
-    monkeypatch.setattr(choice, "_installed", lambda: engines)
+    monkeypatch.setattr(on_cpu, "_installed", lambda: engines)
     return seconds
 
 
@@ -70,7 +72,8 @@ def proven(bundle: Bundle, *rows: tuple[str, str, str]) -> Bundle:
 
 
 def chooser(tmp_path: Path, engine: str = "auto", precision: str = "auto") -> Chooser:
-    return Chooser(2, 4, engine, precision, tmp_path / "cache")
+    cache = tmp_path / "cache"
+    return Chooser(Machine(2, [], Store(cache), 4), engine, precision, Remembered(cache / "choices.json"))
 
 
 def chosen(chooser: Chooser, bundle: Bundle) -> str:
@@ -143,13 +146,13 @@ def test_openvino_answers_the_demos_probe_as_torch_did(bundle: Bundle) -> None:
 
     engine = OpenVinoCpuEngine(bundle.graph("fp32")[1], 2, "fp32")
     assert engines.check(engine, bundle.probe, 5).images == 32
-    assert OpenVinoCpuEngine.name in choice._installed()
+    assert OpenVinoCpuEngine.name in on_cpu._installed()
 
 
 def test_openvino_reports_to_nobody() -> None:
     pytest.importorskip("openvino", reason="needs OpenVINO")
     script = (
-        "import sys; from server.engines import choice; choice._installed(); "
+        "import sys; from server.engines import on_cpu; on_cpu._installed(); "
         "assert 'openvino' in sys.modules; assert sys.modules['openvino_telemetry'] is None"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
