@@ -78,12 +78,13 @@ class SettingsError(Exception):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """One option for each setting."""
+    """One option for each setting; a switch that is on by itself is turned off by `--no-…`."""
     for field in dataclasses.fields(Settings):
         option = f"--{field.name.replace('_', '-')}"
         help = f"{field.metadata['help']} (default: {field.default or 'none'}; SESAME_{field.name.upper()})"
         if field.type is bool:
-            parser.add_argument(option, action="store_const", const="true", help=help)
+            switch, value = (option.replace("--", "--no-", 1), "false") if field.default else (option, "true")
+            parser.add_argument(switch, dest=field.name, action="store_const", const=value, help=help)
         else:
             parser.add_argument(option, help=help, metavar="VALUE")
 

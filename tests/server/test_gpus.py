@@ -226,9 +226,8 @@ def test_a_build_that_fails_leaves_what_serves_and_is_tried_once(tmp_path: Path)
     assert "cannot be written" in server.log
 
 
-def test_by_setting_nothing_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SESAME_BUILD_PLANS", "false")
-    with served(tmp_path) as server:
+def test_by_setting_nothing_is_built(tmp_path: Path) -> None:
+    with served(tmp_path, "--no-build-plans") as server:
         server.until(" ready")
         assert server.asked("/classify", jpeg(3))["predictions"]
         assert server.stop() == 0
