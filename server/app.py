@@ -18,7 +18,7 @@ from bundle.files import Bundle
 from server import cores
 from server.decoders import Decoders
 from server.device import Device
-from server.engines.choice import Choice, Chooser
+from server.engines.choice import Choice, Chooser, Kind
 from server.errors import Code, ServingError
 from server.health import Health
 from server.keeper import Keeper
@@ -53,16 +53,18 @@ class _HttpServer(uvicorn.Server):
 class App:
     """The composed server. Raises BundleError where there is nothing to serve. Create it inside the event loop."""
 
-    def __init__(self, settings: Settings, choose: Callable[[Bundle], Choice] | None = None) -> None:
+    def __init__(self, settings: Settings, choose: Callable[[Bundle], Choice] | None = None, gpus: int = 0) -> None:
         self._settings = settings
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
         metrics = self._metrics = Metrics(CollectorRegistry())
         self._lifecycle = Lifecycle()
-        self._device = Device("engine")
+        devices: dict[Kind, Device] = {"cpu": Device("cpu")}
+        if gpus:
+            devices["gpu"] = Device("gpu", gpus)
         decoders = Decoders(shares.decode, settings.max_pixels, settings.exact_pixels)
         queues = Queues(settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images)
         chooser = Chooser(shares.engine, settings.max_batch, settings.engine, settings.precision, settings.cache_dir)
-        loader = Loader(choose or chooser, self._device, decoders, queues, metrics)
+        loader = Loader(choose or chooser, devices, decoders, queues, metrics)
         self._repository = Repository(settings.bundles, settings.default_model, metrics)
         self._keeper = Keeper(self._repository, loader, settings.keep_versions)
         limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_images)
@@ -70,7 +72,7 @@ class App:
         timeout_ms = settings.default_timeout_ms
         self._rpc = RpcFace(classifier, self._repository, metrics, timeout_ms)
         self._health = Health(
-            self._lifecycle, self._repository, self._device, settings.engine_limit_s, self._rpc.set_ready
+            self._lifecycle, self._repository, list(devices.values()), settings.engine_limit_s, self._rpc.set_ready
         )
         token = settings.admin_token
         admin = AdminFace(self._keeper, self._repository, token) if token else None
@@ -106,10 +108,8 @@ class App:
             if loading.done() and not loading.result():
                 return LOAD_FAILED
             await asyncio.wait((leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
-            if hanging.done():
-                await self._give_up()
-                return HUNG
-            await self._go_unready(hanging)
+            if not hanging.done():
+                await self._go_unready(hanging)
             if hanging.done():
                 await self._give_up()
                 return HUNG
@@ -152,7 +152,8 @@ class App:
         """An engine hangs: its callers are told, what else was accepted ends, and the process shall be started anew."""
         log.critical("an engine hangs: no end of its batch after %d s; leaving", self._settings.engine_limit_s)
         self._lifecycle.broken = True
-        self._device.give_up(ServingError(Code.ENGINE_FAILED, "The engine does not answer: send the request again."))
+        for device in self._health.hanging():
+            device.give_up(ServingError(Code.ENGINE_FAILED, "The engine does not answer: send the request again."))
         await self._health.tell()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._keeper.idle(), self._settings.drain_limit_s)

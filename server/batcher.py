@@ -1,8 +1,9 @@
-"""Batcher: the queue of one engine. It admits images, groups those that wait into batches, and answers."""
+"""Batcher: the queue of one model. It admits images, groups those that wait into batches, and answers."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from bundle.images import Picture
 from server.admission import Admission, too_late
@@ -46,29 +47,32 @@ class Batcher:
 
     def __init__(
         self,
-        start: Start,
+        starts: Sequence[Start],
         device: Device,
         pace: Pace,
         max_batch: int,
         admission: Admission,
         observe: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
+        """`starts`: an engine's for each lane of the device."""
+        if len(starts) != device.lanes:
+            raise ValueError(f"{len(starts)} engines for {device.lanes} lanes. This is a bug.")
         self.max_batch = max_batch
         self.admission = admission
-        self._start = start
+        self._starts = starts
         self._device = device
         self._pace = pace
         self._observe = observe
         self._waiting: Waiting[Item] = Waiting()
-        self._bound = self._answered = 0  # images, counted by the device's thread and by the loop
-        self._faults = 0
+        self._bound = self._answered = 0  # images, counted by the device's threads and by the loop
+        self._faults = [0] * len(starts)  # in a row, by lane: engines that work must not hide one that fails
         self._loop = asyncio.get_running_loop()
         device.attach(self)
 
     @property
     def sick(self) -> bool:
-        """Whether the engine failed so often in a row that new work is better sent elsewhere."""
-        return self._faults >= _SICK_AFTER or self._device.hung
+        """Whether an engine failed so often in a row that new work is better sent elsewhere."""
+        return max(self._faults) >= _SICK_AFTER or self._device.hung
 
     def reserve(
         self,
@@ -96,7 +100,7 @@ class Batcher:
     def drain_s(self) -> float:
         """How long until all that is admitted is answered."""
         owed = self.admission.taken - self._in_engine()
-        return self._device.free_in_s(self, owed) + self.needs_s(owed)
+        return max(self._device.left_s(), self._device.free_in_s(self, owed))
 
     async def answer(self, picture: Picture, place: Place) -> Row:
         if self._device.hung:
@@ -129,7 +133,7 @@ class Batcher:
         while self.waits():
             self._waiting.take().fail(error)
 
-    def bind(self, idle_since_s: float | None) -> Batch | None:
+    def bind(self, lane: int, idle_since_s: float | None) -> Batch | None:
         """What waits, up to a full batch: without the images whose time has run out, and not more of them than the
         most urgent one has time for.
         """
@@ -140,7 +144,7 @@ class Batcher:
         fitting = self._in_time(items, now_s)
         self._bound += len(fitting)
         reason = self._reason(items, fitting, idle_since_s)
-        return Batch(fitting, reason, self.needs_s(len(fitting)), self._start, self._done)
+        return Batch(fitting, reason, self.needs_s(len(fitting)), self._starts[lane], partial(self._done, lane))
 
     def _take(self, now_s: float) -> list[Item]:
         items: list[Item] = []
@@ -171,15 +175,15 @@ class Batcher:
             return Reason.IDLE
         return Reason.FULL if len(fitting) == self.max_batch else Reason.ENGINE_FREE
 
-    def _done(self, batch: Batch) -> None:
+    def _done(self, lane: int, batch: Batch) -> None:
         self._answered += len(batch.items)
         if not batch.ran:
             return
         self._observe(batch)
         if batch.failed:
-            self._faults += 1
+            self._faults[lane] += 1
         else:
-            self._faults = 0
+            self._faults[lane] = 0
             self._pace.saw(batch.ran, batch.infer_s)
 
     def _in_engine(self) -> int:
@@ -188,8 +192,9 @@ class Batcher:
     def _answered_in_s(self, images: int, caller: Caller, decoded_in_s: float) -> float:
         """How long until the last of so many new images of a caller would be answered."""
         ahead = max(0, self.admission.ahead(images, caller) - self._in_engine())
-        engine_s = self._device.free_in_s(self, ahead) + self.needs_s(ahead)
-        return max(engine_s, decoded_in_s) + self.needs_s(images)
+        batches = -(-images // self.max_batch)
+        most_in_a_lane = min(images, -(-batches // self._device.lanes) * self.max_batch)
+        return max(self._device.free_in_s(self, ahead), decoded_in_s) + self.needs_s(most_in_a_lane)
 
 
 def _hangs() -> ServingError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from server.device import Device
 from server.errors import ServingError
@@ -21,14 +21,14 @@ class Health:
         self,
         lifecycle: Lifecycle,
         repository: Repository,
-        device: Device,
+        devices: Sequence[Device],
         engine_limit_s: float,
         told: Callable[[bool], Awaitable[None]],
     ) -> None:
         """`told` is called with the readiness whenever it has changed."""
         self._lifecycle = lifecycle
         self._repository = repository
-        self._device = device
+        self._devices = devices
         self._engine_limit_s = engine_limit_s
         self._told = told
         self._last: bool | None = None
@@ -54,9 +54,13 @@ class Health:
             self._last = self.ready
             await self._told(self._last)
 
+    def hanging(self) -> list[Device]:
+        """Where an engine has been busy with one batch for too long."""
+        return [device for device in self._devices if device.running_for_s() > self._engine_limit_s]
+
     async def watch(self) -> None:
-        """Returns when an engine has been busy with one batch for too long."""
-        while self._device.running_for_s() <= self._engine_limit_s:
+        """Returns when an engine hangs."""
+        while not self.hanging():
             await self.tell()
             for ready in self._sick():
                 self._try(ready)

@@ -1,7 +1,8 @@
 """Loader: from a bundle's folder to a model that answers: verified, on an engine, warmed up and checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bundle import files
@@ -13,7 +14,7 @@ from server.batcher import Batcher
 from server.decoders import Decoders
 from server.device import Device
 from server.engines import Engine
-from server.engines.choice import Choice
+from server.engines.choice import Choice, Kind
 from server.flights import Flights
 from server.metrics import Metrics, ModelMetrics
 from server.pace import Pace
@@ -21,16 +22,19 @@ from server.pace import Pace
 
 @dataclass(frozen=True)
 class Loaded:
-    """A bundle with its engine and why that one; `parity` is what the engine kept on the bundle's probe.
+    """A bundle with its engines and why those; `parity` is what the worst of them kept on the bundle's probe.
 
-    `batch_s`: seconds by batch size, up to the number of images that the engine runs best at once.
+    `batch_s`: seconds by batch size, up to the number of images that an engine runs best at once.
     """
 
     bundle: Bundle
-    engine: Engine
-    why: str
+    choice: Choice
     parity: Parity
     batch_s: dict[int, float]
+
+    @property
+    def engine(self) -> Engine:
+        return self.choice.engine
 
     @property
     def batch(self) -> int:
@@ -58,18 +62,18 @@ class Queues:
 
 
 class Loader:
-    """Loads bundles for one device."""
+    """Loads bundles, each for the device of the kind that its engines run on."""
 
     def __init__(
         self,
         choose: Callable[[Bundle], Choice],
-        device: Device,
+        devices: Mapping[Kind, Device],
         decoders: Decoders,
         queues: Queues,
         metrics: Metrics,
     ) -> None:
         self._choose = choose
-        self._device = device
+        self._devices = devices
         self._decoders = decoders
         self._queues = queues
         self._metrics = metrics
@@ -78,10 +82,11 @@ class Loader:
         """Slow: for a thread. Raises BundleError or EngineFailed."""
         bundle = files.read(path)
         choice = self._choose(bundle)
-        parity = engines.check(choice.engine, bundle.probe, self._queues.max_batch)
+        kept = [engines.check(engine, bundle.probe, self._queues.max_batch) for engine in choice.engines]
+        # the processors of a device are alike: the first one's times hold for all, and the Pace corrects them
         batch_s = engines.measure(choice.engine, bundle.probe.pixels, self._queues.max_batch)
         self._decoders.warm_up(bundle.manifest.preprocessing)
-        return Loaded(bundle, choice.engine, choice.why, parity, batch_s)
+        return Loaded(bundle, choice, max(kept, key=lambda parity: parity.max_dp), batch_s)
 
     def serve(self, loaded: Loaded) -> ReadyModel:
         """Give the model its queue. On the event loop."""
@@ -89,8 +94,8 @@ class Loader:
         metrics = self._metrics.of(manifest.name, manifest.version)
         admission = Admission(self._queues.images, self._queues.max_wait_s)
         batcher = Batcher(
-            lambda pixels: engines.start(loaded.engine, pixels, manifest.labels.classes),
-            self._device,
+            [partial(engines.start, engine, classes=manifest.labels.classes) for engine in loaded.choice.engines],
+            self._devices[loaded.choice.device],
             Pace(loaded.batch_s),
             loaded.batch,
             admission,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from bundle.errors import BundleError
 from bundle.files import Bundle
@@ -18,16 +19,28 @@ from server.engines.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
+Kind = Literal["cpu", "gpu"]
+"""Of device. A batch on the one never waits for a batch on the other."""
+
 AUTO = "auto"
 _FOR_CPUS = ("fp32", "int8")  # graphs; the others of a bundle are a GPU's
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine over one graph of a bundle; `why` is told to operators."""
+    """An engine over one graph of a bundle; `why` is told to operators.
+
+    `others` are the same on the further processors of its device, one each.
+    """
 
     engine: Engine
     why: str
+    others: tuple[Engine, ...] = ()
+    device: Kind = "cpu"
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return (self.engine, *self.others)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,9 @@ def described(entry: Entry) -> dict[str, Any]:
         "engine": {
             "name": loaded.engine.name,
             "precision": loaded.engine.precision,
-            "why": loaded.why,
+            "why": loaded.choice.why,
+            "device": loaded.choice.device,
+            "copies": len(loaded.choice.engines),
             "batch": loaded.batch,
         },
         "parity": {

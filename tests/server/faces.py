@@ -170,11 +170,15 @@ def choose(bundle: Bundle) -> Choice:
 
 @asynccontextmanager
 async def running(
-    bundles: Path, choose: Callable[[Bundle], Choice] | None = choose, wait: bool = True, **settings: Any
+    bundles: Path,
+    choose: Callable[[Bundle], Choice] | None = choose,
+    wait: bool = True,
+    gpus: int = 0,
+    **settings: Any,
 ) -> AsyncIterator[Running]:
     """Start a server on free ports and stop it at the end."""
     chosen = dataclasses.replace(Settings(bundles=bundles, http_port=0, grpc_port=0), **settings)
-    app = App(chosen, choose)
+    app = App(chosen, choose, gpus)
     ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
     http_port, grpc_port = await ports

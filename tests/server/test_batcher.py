@@ -11,81 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.images import Picture, Pixels
+from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.admission import Admission
-from server.batch import Batch, Start
-from server.batcher import Batcher, Place
+from server.batch import Batch
+from server.batcher import Batcher
 from server.device import Device
 from server.engines import EngineFailed
 from server.engines.divided import Divided, Run
 from server.errors import Code, ServingError
 from server.pace import Pace
 from server.waiting import Caller
+from tests.server.gate import Gate, batcher_of, begin, lazily, picture, reserve
 
 pytestmark = pytest.mark.anyio
-
-
-def picture(number: int) -> Picture:
-    return np.full((2, 2, 3), number, dtype=np.uint8)
-
-
-class Gate:
-    """An engine that holds each batch until it is let through; every image's answer is its own number."""
-
-    def __init__(self, open: bool = False) -> None:
-        self.batches: list[list[int]] = []
-        self.entered = threading.Semaphore(0)
-        self._through = threading.Semaphore(0)
-        self._open = open
-
-    def run(self, pixels: Pixels) -> Probabilities:
-        self.batches.append([int(image[0, 0, 0]) for image in pixels])
-        self.entered.release()
-        if not self._open:
-            assert self._through.acquire(timeout=20)
-        return pixels[:, 0, 0, :1].astype(np.float32)
-
-    def let_through(self, batches: int = 1) -> None:
-        self._through.release(batches)
-
-    async def until_entered(self) -> None:
-        await asyncio.to_thread(self.entered.acquire)
-
-
-def lazily(run: Run) -> Start:
-    """As an engine that cannot begin ahead."""
-    return lambda pixels: partial(run, pixels)
-
-
-def batcher_of(
-    run: Run,
-    places: int,
-    max_batch: int,
-    device: Device | None = None,
-    observe: Callable[[Batch], None] = lambda batch: None,
-    start: Start | None = None,
-) -> Batcher:
-    """A batcher that thinks its engine takes no time. `start` goes before `run`."""
-    pace = Pace(dict.fromkeys(range(1, max_batch + 1), 1e-9))
-    return Batcher(
-        start or lazily(run), device or Device("test"), pace, max_batch, Admission(places, max_wait_s=9), observe
-    )
-
-
-def reserve(batcher: Batcher, images: int) -> list[Place]:
-    return batcher.reserve(images, Caller(), time.monotonic() + 60)
-
-
-def begin(place: Place, number: int) -> "asyncio.Task[float]":
-    """A caller as the service is one: its place is given back when its task ends."""
-
-    async def ask() -> float:
-        return float((await place.submit(picture(number))).probabilities[0])
-
-    task = asyncio.create_task(ask())
-    task.add_done_callback(lambda _: place.release())
-    return task
 
 
 async def test_an_idle_device_takes_an_image_at_once_and_a_busy_one_all_that_wait() -> None:
@@ -239,15 +178,16 @@ async def test_an_engine_that_cannot_begin_fails_its_batch_alone() -> None:
     leaving=st.lists(st.tuples(st.integers(0, 63), st.integers(0, 6)), max_size=60),
     max_batch=st.integers(1, 16),
     ahead=st.booleans(),
+    lanes=st.integers(1, 3),
 )
 @settings(max_examples=40, deadline=None)
 def test_whoever_leaves_everyone_else_gets_the_own_answer_and_every_place_comes_back(
-    leaving: list[tuple[int, int]], max_batch: int, ahead: bool
+    leaving: list[tuple[int, int]], max_batch: int, ahead: bool, lanes: int
 ) -> None:
     async def scenario() -> None:
         gate = Gate(open=True)
         start = Divided(2, gate.run, gate.run).start if ahead else None
-        batcher = batcher_of(gate.run, places=64, max_batch=max_batch, start=start)
+        batcher = batcher_of(gate.run, places=64, max_batch=max_batch, device=Device("test", lanes), start=start)
         tasks = [begin(place, number) for number, place in enumerate(reserve(batcher, 64))]
         for moment in range(7):
             for number, when in leaving:
@@ -278,7 +218,7 @@ async def test_a_batch_is_told_by_its_size() -> None:
 
 
 def paced(run: Run, seconds: dict[int, float], observe: Callable[[Batch], None] = lambda batch: None) -> Batcher:
-    return Batcher(lazily(run), Device("test"), Pace(seconds), max(seconds), Admission(64, max_wait_s=99), observe)
+    return Batcher([lazily(run)], Device("test"), Pace(seconds), max(seconds), Admission(64, max_wait_s=99), observe)
 
 
 async def test_a_caller_with_many_images_shares_batches_with_one_who_has_one() -> None:

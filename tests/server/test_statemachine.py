@@ -97,24 +97,30 @@ class Registry:
 
 
 class Serving(RuleBasedStateMachine):
-    @initialize(places=st.integers(4, 24), max_batch=st.sampled_from([1, 2, 4]), remembered=st.sampled_from([0, 2]))
-    def start(self, places: int, max_batch: int, remembered: int) -> None:
+    @initialize(
+        places=st.integers(4, 24),
+        max_batch=st.sampled_from([1, 2, 4]),
+        remembered=st.sampled_from([0, 2]),
+        lanes=st.sampled_from([1, 2]),
+    )
+    def start(self, places: int, max_batch: int, remembered: int, lanes: int) -> None:
         self.loop = asyncio.new_event_loop()
         self.asked: list[Asked] = []
         self.faults = 0
         self.lifecycle = Lifecycle()
         self.lifecycle.advance(Phase.SERVING)
-        self.loop.run_until_complete(self._start(places, max_batch, remembered))
+        self.loop.run_until_complete(self._start(places, max_batch, remembered, lanes))
 
-    async def _start(self, places: int, max_batch: int, remembered: int) -> None:
+    async def _start(self, places: int, max_batch: int, remembered: int, lanes: int) -> None:
         self.engine, self.metrics = Stepped(), Metrics(CollectorRegistry())
-        decoders, device = Decoders(2, 1 << 20, exact=True), Device("test")
+        decoders, device = Decoders(2, 1 << 20, exact=True), Device("test", lanes)
         queues = Queues(places, max_wait_s=1000, max_batch=max_batch, remembered=remembered)
-        loader = Loader(lambda bundle: Choice(self.engine, ""), device, decoders, queues, self.metrics)
+        choice = Choice(self.engine, "", (self.engine,) * (lanes - 1))
+        loader = Loader(lambda bundle: choice, {"cpu": device}, decoders, queues, self.metrics)
         bundle = files.read(DEMO)
         same = parity.compare(bundle.probe.probabilities, bundle.probe.probabilities)
         seconds = {size: 1e-6 for size in (1, 2, 4) if size <= max_batch}
-        self.models = Registry(loader, Loaded(bundle, self.engine, "", same, seconds))
+        self.models = Registry(loader, Loaded(bundle, choice, same, seconds))
         self.classifier = Classifier(self.models, decoders, self.lifecycle, LIMITS)
 
     def step(self, seconds: float = 0.0) -> None:
