@@ -1,0 +1,126 @@
+"""ONNX Runtime on an NVIDIA GPU."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime import InferenceSession, OrtValue, RunOptions, SessionOptions
+
+from bundle.images import Pixels
+from bundle.predictions import Probabilities
+from server.cores import stand_back
+from server.engines import EngineFailed
+
+log = logging.getLogger(__name__)
+
+GRAPHS = ("fp32", "fp16")
+"""Precisions of the graphs that it runs; INT8 it would compute slower than these."""
+
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+_SETTINGS = {
+    "arena_extend_strategy": "kSameAsRequested",  # else its memory doubles whenever it grows
+    "use_tf32": 0,  # 10 bits of 23: such answers are not those of float32
+}
+_CURE = "run `pip install 'onnxruntime-gpu[cuda,cudnn]'`, and see that the NVIDIA driver is new enough for that CUDA"
+
+
+def why_not() -> str:
+    """Why ONNX Runtime cannot use CUDA here, and the cure; "" where it can."""
+    if _PROVIDERS["cuda"] in onnxruntime.get_available_providers():
+        return ""
+    return (
+        "this ONNX Runtime is the one for CPUs: run `pip uninstall onnxruntime`, then "
+        "`pip install 'onnxruntime-gpu[cuda,cudnn]'`"
+    )
+
+
+class OrtCudaEngine:
+    """A graph in ONNX Runtime's CUDA provider, in the precision that it has.
+
+    Batches are filled up to sizes of 1, 2, 4 … `max_batch`, each with its own buffers on the GPU and a CUDA graph over
+    them, where the provider can capture one. It demands that one thread captures and replays them all; others hand
+    that thread their batches, the next one while it has another.
+    """
+
+    name = "onnxruntime-cuda"
+
+    def __init__(self, graph: Path, gpu: int, precision: str, max_batch: int, *, _device: str = "cuda") -> None:
+        """Slow: every size is run once. Raises EngineFailed where CUDA does not work, or whatever the runtime does."""
+        self.precision = precision
+        self._thread = ThreadPoolExecutor(1, f"{_device}-{gpu}", stand_back)
+        self._sizes = self._thread.submit(_sizes, graph, gpu, max_batch, _device).result()
+
+    def start(self, pixels: Pixels) -> Callable[[], Probabilities]:
+        """Raises ValueError for more images than `max_batch`."""
+        size = min(size for size in self._sizes if size >= len(pixels))
+        return self._thread.submit(self._sizes[size].run, pixels).result
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        return self.start(pixels)()
+
+
+class _Size:
+    """Batches of up to so many images: buffers that stay where they are, and the graph that was captured over them."""
+
+    def __init__(self, session: InferenceSession, images: int, device: str, gpu: int) -> None:
+        (pixels,), (probabilities,) = session.get_inputs(), session.get_outputs()
+        shape = (images, *pixels.shape[1:])
+        self._filled: Pixels = np.zeros(shape, np.uint8)  # behind the images lies what was there before
+        self._pixels = OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, device, gpu)
+        self._rows = OrtValue.ortvalue_from_shape_and_type((images, probabilities.shape[1]), np.float32, device, gpu)
+        self._session = session
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input("pixels", self._pixels)
+        self._binding.bind_ortvalue_output("probabilities", self._rows)
+        self._options = RunOptions()
+        self._options.add_run_config_entry("gpu_graph_id", str(images))
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        images = len(pixels)
+        if images < len(self._filled):
+            self._filled[:images] = pixels
+            pixels = self._filled
+        self._pixels.update_inplace(pixels)
+        self._session.run_with_iobinding(self._binding, self._options)
+        return np.array(self._rows.numpy()[:images])
+
+    def warm_up(self) -> None:
+        """One run, in which the provider allocates, runs, captures and replays, as often as it needs."""
+        self.run(self._filled)
+
+
+def _sizes(graph: Path, gpu: int, max_batch: int, device: str) -> dict[int, _Size]:
+    """By number of images, warmed up; without captured graphs where the provider refuses them."""
+    if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # of CUDA's Python packages, which the linker would not find
+    try:
+        return _warmed_up(_session(graph, device, {"device_id": gpu, "enable_cuda_graph": 1}), gpu, max_batch, device)
+    except EngineFailed:
+        raise
+    except Exception as error:  # a node that is not on the GPU, or does what no graph can hold
+        log.warning("%s is run without CUDA graphs: %s", graph.name, error)
+    return _warmed_up(_session(graph, device, {"device_id": gpu}), gpu, max_batch, device)
+
+
+def _warmed_up(session: InferenceSession, gpu: int, max_batch: int, device: str) -> dict[int, _Size]:
+    powers = [1 << power for power in range(max_batch.bit_length()) if 1 << power < max_batch]
+    sizes = {images: _Size(session, images, device, gpu) for images in (*powers, max_batch)}
+    for images in sorted(sizes, reverse=True):  # the memory that the largest takes serves the others
+        sizes[images].warm_up()
+    return sizes
+
+
+def _session(graph: Path, device: str, settings: dict[str, int]) -> InferenceSession:
+    provider = _PROVIDERS[device]
+    onnxruntime.disable_telemetry_events()
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = [(provider, {**_SETTINGS, **settings} if device == "cuda" else {})]
+    session = InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
+    if provider not in session.get_providers():  # what cannot be loaded is only warned of
+        raise EngineFailed(f"ONNX Runtime could not load CUDA: {_CURE}.")
+    return session
