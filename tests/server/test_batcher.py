@@ -244,6 +244,8 @@ async def test_a_full_batch_is_laid_out_while_the_one_before_it_runs_and_a_small
     while batcher.waits() != 1:  # two are bound, though the engine is busy; the third waits for who may come
         await asyncio.sleep(0)
     tasks.append(begin(reserve(batcher, 1)[0], 4))
+    while batcher.waits() != 2:
+        await asyncio.sleep(0)
     gate.let_through(9)
     await asyncio.gather(*tasks)
     assert gate.batches == [[0], [1, 2], [3, 4]]
