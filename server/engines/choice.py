@@ -14,9 +14,6 @@ from server.engines.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["cpu", "gpu"]
-"""Of device. A batch on the one never waits for a batch on the other."""
-
 AUTO = "auto"
 
 

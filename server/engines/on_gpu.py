@@ -35,10 +35,10 @@ def tensorrt(bundle: Bundle, gpus: Sequence[Gpu], store: Store) -> Iterator[Cand
 
 def cuda(bundle: Bundle, gpus: Sequence[Gpu], max_batch: int) -> Iterator[Candidate]:
     """ONNX Runtime's CUDA provider over the graphs that it has kernels for."""
-    if not gpus or ortcuda.unavailable():
+    if not gpus or ortcuda.why_not():
         return
     stamp = f"{gpus[0].name} {gpus[0].driver} {max_batch}"
-    for graph in _proven(bundle, ortcuda.PRECISIONS):
+    for graph in _proven(bundle, ortcuda.GRAPHS):
         make = _on_cuda(bundle.path / graph.file, gpus, graph.precision, max_batch)
         yield Candidate(OrtCudaEngine.name, graph.precision, make, stamp, "gpu", len(gpus))
 

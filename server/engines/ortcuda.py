@@ -1,7 +1,8 @@
-"""ONNX Runtime on a GPU, where TensorRT has no plan."""
+"""ONNX Runtime on an NVIDIA GPU."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,105 +11,116 @@ from onnxruntime import InferenceSession, OrtValue, RunOptions, SessionOptions
 
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
+from server.cores import stand_back
+from server.engines import EngineFailed
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = ("fp32", "fp16")
-"""Graphs that the provider has kernels for."""
+GRAPHS = ("fp32", "fp16")
+"""Precisions of the graphs that it runs; INT8 it would compute slower than these."""
 
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+_SETTINGS = {
+    "arena_extend_strategy": "kSameAsRequested",  # else its memory doubles whenever it grows
+    "use_tf32": 0,  # 10 bits of 23: such answers are not those of float32
+}
+_CURE = "run `pip install 'onnxruntime-gpu[cuda,cudnn]'`, and see that the NVIDIA driver is new enough for that CUDA"
+
+
+def why_not() -> str:
+    """Why ONNX Runtime cannot use CUDA here, and the cure; "" where it can."""
+    if _PROVIDERS["cuda"] in onnxruntime.get_available_providers():
+        return ""
+    return (
+        "this ONNX Runtime is the one for CPUs: run `pip uninstall onnxruntime`, then "
+        "`pip install 'onnxruntime-gpu[cuda,cudnn]'`"
+    )
 
 
 class OrtCudaEngine:
-    """A graph in ONNX Runtime's CUDA provider, one CUDA graph for each batch size, its buffers on the GPU for good."""
+    """A graph in ONNX Runtime's CUDA provider, in the precision that it has.
+
+    Batches are filled up to sizes of 1, 2, 4 … `max_batch`, each with its own buffers on the GPU and a CUDA graph over
+    them, where the provider can capture one. It demands that one thread captures and replays them all; others hand
+    that thread their batches, the next one while it has another.
+    """
 
     name = "onnxruntime-cuda"
 
-    def __init__(self, graph: Path, gpu: int, precision: str, max_batch: int, device: str = "cuda") -> None:
-        """Raises RuntimeError where the provider does not work here. `device`: tests run this very code on a CPU."""
+    def __init__(self, graph: Path, gpu: int, precision: str, max_batch: int, *, _device: str = "cuda") -> None:
+        """Slow: every size is run once. Raises EngineFailed where CUDA does not work, or whatever the runtime does."""
         self.precision = precision
-        onnxruntime.disable_telemetry_events()
-        session, captured = _session(graph, gpu, device)
-        image, classes = tuple(session.get_inputs()[0].shape[1:]), session.get_outputs()[0].shape[1]
-        sizes = [*(1 << power for power in range(max_batch.bit_length()) if 1 << power < max_batch), max_batch]
-        self._batches = [_Batch(session, size, image, classes, device, gpu, captured) for size in sizes]
+        self._thread = ThreadPoolExecutor(1, f"{_device}-{gpu}", stand_back)
+        self._sizes = self._thread.submit(_sizes, graph, gpu, max_batch, _device).result()
+
+    def start(self, pixels: Pixels) -> Callable[[], Probabilities]:
+        """Raises ValueError for more images than `max_batch`."""
+        size = min(size for size in self._sizes if size >= len(pixels))
+        return self._thread.submit(self._sizes[size].run, pixels).result
 
     def run(self, pixels: Pixels) -> Probabilities:
-        most = self._batches[-1].size
-        return np.concatenate([self._part(pixels[at : at + most]) for at in range(0, len(pixels), most)])
-
-    def _part(self, pixels: Pixels) -> Probabilities:
-        return next(batch for batch in self._batches if batch.size >= len(pixels)).run(pixels)
+        return self.start(pixels)()
 
 
-class _Batch:
-    """Buffers for so many images, bound once. Fewer leave the rest as it was, and its rows are not read."""
+class _Size:
+    """Batches of up to so many images: buffers that stay where they are, and the graph that was captured over them."""
 
-    def __init__(
-        self,
-        session: InferenceSession,
-        size: int,
-        image: tuple[int, ...],
-        classes: int,
-        device: str,
-        gpu: int,
-        captured: bool,
-    ) -> None:
-        self.size = size
+    def __init__(self, session: InferenceSession, images: int, device: str, gpu: int) -> None:
+        (pixels,), (probabilities,) = session.get_inputs(), session.get_outputs()
+        shape = (images, *pixels.shape[1:])
+        self._filled: Pixels = np.zeros(shape, np.uint8)  # behind the images lies what was there before
+        self._pixels = OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, device, gpu)
+        self._rows = OrtValue.ortvalue_from_shape_and_type((images, probabilities.shape[1]), np.float32, device, gpu)
         self._session = session
-        self._host = np.zeros((size, *image), np.uint8)
-        self._pixels = OrtValue.ortvalue_from_shape_and_type((size, *image), np.uint8, device, gpu)
-        self._rows = OrtValue.ortvalue_from_shape_and_type((size, classes), np.float32, device, gpu)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input("pixels", self._pixels)
         self._binding.bind_ortvalue_output("probabilities", self._rows)
         self._options = RunOptions()
-        if captured:  # a graph for each number; two runs, as it is captured in the second
-            self._options.add_run_config_entry("gpu_graph_id", str(size))
-        for _ in range(2):
-            self.run(self._host[:1])
+        self._options.add_run_config_entry("gpu_graph_id", str(images))
 
     def run(self, pixels: Pixels) -> Probabilities:
-        self._host[: len(pixels)] = pixels
-        self._pixels.update_inplace(self._host)
+        images = len(pixels)
+        if images < len(self._filled):
+            self._filled[:images] = pixels
+            pixels = self._filled
+        self._pixels.update_inplace(pixels)
         self._session.run_with_iobinding(self._binding, self._options)
-        return np.array(self._rows.numpy()[: len(pixels)])
+        return np.array(self._rows.numpy()[:images])
+
+    def warm_up(self) -> None:
+        """One run, in which the provider allocates, runs, captures and replays, as often as it needs."""
+        self.run(self._filled)
 
 
-def unavailable() -> str:
-    """Why CUDA cannot be used; "" where the package that can is installed."""
-    if _PROVIDERS["cuda"] in onnxruntime.get_available_providers():
-        return ""
-    return "this onnxruntime has no CUDA: run `pip uninstall onnxruntime` and `pip install '.[gpu]'`"
-
-
-def _session(graph: Path, gpu: int, device: str) -> tuple[InferenceSession, bool]:
-    """The session, and whether it captures CUDA graphs: not where part of the graph would run on the CPU."""
-    if device == "cpu":
-        return _made(graph, device, {}), False
-    onnxruntime.preload_dlls()  # the libraries of CUDA and cuDNN that pip installed
-    told = {"device_id": str(gpu), "arena_extend_strategy": "kSameAsRequested"}
+def _sizes(graph: Path, gpu: int, max_batch: int, device: str) -> dict[int, _Size]:
+    """By number of images, warmed up; without captured graphs where the provider refuses them."""
+    if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # of CUDA's Python packages, which the linker would not find
     try:
-        return _made(graph, device, {**told, "enable_cuda_graph": "1"}), True
-    except _NotThere:
+        return _warmed_up(_session(graph, device, {"device_id": gpu, "enable_cuda_graph": 1}), gpu, max_batch, device)
+    except EngineFailed:
         raise
-    except Exception as error:  # what ONNX Runtime raises has no common class
+    except Exception as error:  # a node that is not on the GPU, or does what no graph can hold
         log.warning("%s is run without CUDA graphs: %s", graph.name, error)
-        return _made(graph, device, told), False
+    return _warmed_up(_session(graph, device, {"device_id": gpu}), gpu, max_batch, device)
 
 
-class _NotThere(RuntimeError):
-    """The provider did not load."""
+def _warmed_up(session: InferenceSession, gpu: int, max_batch: int, device: str) -> dict[int, _Size]:
+    powers = [1 << power for power in range(max_batch.bit_length()) if 1 << power < max_batch]
+    sizes = {images: _Size(session, images, device, gpu) for images in (*powers, max_batch)}
+    for images in sorted(sizes, reverse=True):  # the memory that the largest takes serves the others
+        sizes[images].warm_up()
+    return sizes
 
 
-def _made(graph: Path, device: str, told: Mapping[str, str]) -> InferenceSession:
-    options = SessionOptions()
-    options.log_severity_level = 3
+def _session(graph: Path, device: str, settings: dict[str, int]) -> InferenceSession:
     provider = _PROVIDERS[device]
-    session = InferenceSession(str(graph), options, providers=[(provider, dict(told))])
-    if provider not in session.get_providers():  # it only warns, and takes the CPU
-        raise _NotThere(
-            "ONNX Runtime's CUDA provider does not load: it needs CUDA 13, cuDNN 9 and a driver from 580 on. Run "
-            "`pip install '.[gpu]'`; its own log says what is missing."
-        )
+    onnxruntime.disable_telemetry_events()
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = [(provider, {**_SETTINGS, **settings} if device == "cuda" else {})]
+    session = InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
+    if provider not in session.get_providers():  # what cannot be loaded is only warned of
+        raise EngineFailed(f"ONNX Runtime could not load CUDA: {_CURE}.")
     return session

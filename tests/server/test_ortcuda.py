@@ -1,7 +1,10 @@
-"""ONNX Runtime on a GPU: the very code over its CPU provider, and what is asked of the provider that is not here."""
+"""ONNX Runtime on a GPU: the same code over the CPU's provider, and over a stand-in for what only CUDA does."""
 
+import logging
+import threading
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -10,93 +13,177 @@ import pytest
 from bundle import files
 from bundle.files import Bundle
 from server import engines
-from server.engines import ortcuda
+from server.engines import EngineFailed, Overlapping, ortcuda
 from server.engines.ortcuda import OrtCudaEngine
+from tests.server.faces import choose
+
+CUDA = "CUDAExecutionProvider"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bundle(demo: Path) -> Bundle:
     return files.read(demo)
 
 
-def test_rows_come_in_the_order_of_the_images_in_batches_of_every_size(bundle: Bundle) -> None:
-    engine = OrtCudaEngine(bundle.graph("fp32")[1], 0, "fp32", 6, device="cpu")
-    assert engines.check(engine, bundle.probe, 32).max_dp < 1e-4
-    for images in (6, 1, 3, 5, 13):
-        rows = engine.run(bundle.probe.pixels[:images])
-        assert np.abs(rows - bundle.probe.probabilities[:images]).max() < 1e-4
-    first = engine.run(bundle.probe.pixels[:1])
-    engine.run(bundle.probe.pixels[1:2])
-    assert np.abs(first - bundle.probe.probabilities[:1]).max() < 1e-4  # nobody writes into what was given away
+def on_cpu(bundle: Bundle, max_batch: int) -> OrtCudaEngine:
+    return OrtCudaEngine(bundle.graph("fp32")[1], 0, "fp32", max_batch, _device="cpu")
 
 
-class Sessions:
-    """InferenceSession as on a machine with a GPU: it takes the CPU's provider, and notes what was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, loads: bool = True, captures: bool = True) -> None:
-        self.asked: list[dict[str, str]] = []
-        self.graphs: list[str] = []
-        real = ortcuda.InferenceSession
-
-        def make(graph: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
-            ((name, told),) = providers
-            assert name == "CUDAExecutionProvider"
-            self.asked.append(told)
-            if not captures and told.get("enable_cuda_graph"):
-                raise RuntimeError("a node is assigned to the CPU")
-            session = real(graph, options, providers=["CPUExecutionProvider"])
-            if loads:
-                monkeypatch.setattr(session, "get_providers", lambda: [name, "CPUExecutionProvider"])
-            return session
-
-        graphs = self.graphs
-
-        class Noted(onnxruntime.RunOptions):  # type: ignore[misc]
-            def add_run_config_entry(self, key: str, value: str) -> None:
-                graphs.append(f"{key}={value}")
-
-        shaped = onnxruntime.OrtValue.ortvalue_from_shape_and_type
-        monkeypatch.setattr(ortcuda, "InferenceSession", make)
-        monkeypatch.setattr(ortcuda, "RunOptions", Noted)
-        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-
-        class Values:
-            @staticmethod
-            def ortvalue_from_shape_and_type(shape: Any, kind: Any, device: str, gpu: int) -> Any:
-                assert (device, gpu) == ("cuda", 1)
-                return shaped(shape, kind, "cpu", 0)
-
-        monkeypatch.setattr(ortcuda, "OrtValue", Values)
+@pytest.mark.parametrize("max_batch", [1, 5, 8])
+def test_every_number_of_images_is_answered_in_order_as_torch_did(bundle: Bundle, max_batch: int) -> None:
+    engine, probe = on_cpu(bundle, max_batch), bundle.probe
+    assert engines.check(engine, probe, max_batch).images == 32
+    for images in range(1, max_batch + 1):
+        rows = engine.run(probe.pixels[-images:])
+        assert rows.shape == (images, 200)
+        assert np.abs(rows - probe.probabilities[-images:]).max() < 1e-4
+    with pytest.raises(ValueError, match="empty"):  # no size is large enough
+        engine.run(probe.pixels[: max_batch + 1])
 
 
-def test_each_batch_size_is_a_cuda_graph_of_its_own(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions(monkeypatch)
-    engine = OrtCudaEngine(bundle.graph("fp32")[1], 1, "fp32", 4)
-    assert sessions.asked == [{"device_id": "1", "arena_extend_strategy": "kSameAsRequested", "enable_cuda_graph": "1"}]
-    assert sessions.graphs == ["gpu_graph_id=1", "gpu_graph_id=2", "gpu_graph_id=4"]
-    assert np.abs(engine.run(bundle.probe.pixels[:3]) - bundle.probe.probabilities[:3]).max() < 1e-4
+def test_what_filled_up_a_batch_before_changes_nothing(bundle: Bundle) -> None:
+    engine, pixels = on_cpu(bundle, 4), bundle.probe.pixels
+    fresh = engine.run(pixels[:3])
+    engine.run(pixels[4:8])
+    engine.run(pixels[8:11])
+    assert (engine.run(pixels[:3]) == fresh).all()
 
 
-def test_where_part_of_a_network_would_run_on_the_cpu_nothing_is_captured(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    sessions = Sessions(monkeypatch, captures=False)
-    OrtCudaEngine(bundle.graph("fp32")[1], 1, "fp32", 2)
-    assert ["enable_cuda_graph" in told for told in sessions.asked] == [True, False]
-    assert sessions.graphs == []
-    assert "without CUDA graphs: a node is assigned to the CPU" in caplog.text
+def test_rows_stay_as_they_are_when_the_next_batch_is_run(bundle: Bundle) -> None:
+    engine, pixels = on_cpu(bundle, 2), bundle.probe.pixels
+    first = engine.run(pixels[:2])
+    kept = first.copy()
+    engine.run(pixels[2:4])
+    assert (first == kept).all()
 
 
-def test_a_provider_that_does_not_load_is_no_engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime itself would go on, on the CPU, with no more than a warning."""
-    sessions = Sessions(monkeypatch, loads=False)
-    with pytest.raises(RuntimeError, match=r"does not load.*pip install '\.\[gpu\]'"):
-        OrtCudaEngine(bundle.graph("fp32")[1], 1, "fp32", 2)
-    assert len(sessions.asked) == 1
+def test_batches_are_taken_ahead_and_answered_in_order(bundle: Bundle) -> None:
+    engine, pixels = on_cpu(bundle, 4), bundle.probe.pixels
+    assert isinstance(engine, Overlapping)
+    waiting = [engine.start(pixels[at : at + 3]) for at in range(0, 30, 3)]
+    rows = np.concatenate([rows() for rows in reversed(waiting)][::-1])
+    assert np.abs(rows - choose(bundle).engine.run(pixels[:30])).max() < 1e-5
 
 
-def test_the_package_without_cuda_is_told_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_onnx_runtime_for_cpus_alone_is_told_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    assert "pip install '.[gpu]'" in ortcuda.unavailable()
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    assert ortcuda.unavailable() == ""
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in ortcuda.why_not()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    assert ortcuda.why_not() == ""
+
+
+class Cuda:
+    """A session as on a GPU: every call with its thread; answers each image with its first byte."""
+
+    loads: ClassVar[bool] = True
+    captures: ClassVar[str] = ""  # why not, at the session's creation or at its first run
+    made: ClassVar[list["Cuda"]]
+
+    def __init__(self, path: str, options: object, providers: list[tuple[str, dict[str, Any]]], **kwargs: int) -> None:
+        ((self.provider, self.settings),) = providers
+        self.kwargs = kwargs
+        self.runs: list[tuple[str, int, int]] = []  # graph, images, thread
+        self.made.append(self)
+        self.refuse("creation")
+
+    def refuse(self, when: str) -> None:
+        if self.captures == when and "enable_cuda_graph" in self.settings:
+            raise RuntimeError("a node is not on the GPU")
+
+    def get_providers(self) -> list[str]:
+        return [CUDA, "CPUExecutionProvider"] if self.loads else ["CPUExecutionProvider"]
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(shape=["batch", 2, 2, 3])]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(shape=["batch", 1])]
+
+    def io_binding(self) -> SimpleNamespace:
+        binding = SimpleNamespace(bound={})
+        binding.bind_ortvalue_input = binding.bind_ortvalue_output = binding.bound.__setitem__
+        return binding
+
+    def run_with_iobinding(self, binding: SimpleNamespace, options: "RunOptions") -> None:
+        self.refuse("run")
+        pixels, rows = binding.bound["pixels"], binding.bound["probabilities"]
+        assert pixels.where == rows.where == ("cuda", self.settings["device_id"])
+        self.runs.append((options.entries["gpu_graph_id"], len(pixels.data), threading.get_ident()))
+        rows.data[:, 0] = pixels.data[:, 0, 0, 0]
+
+
+class Value:
+    """A buffer on a GPU, which stays where it is."""
+
+    def __init__(self, shape: tuple[int, ...], kind: type, where: tuple[str, int]) -> None:
+        self.data, self.where = np.zeros(shape, kind), where
+
+    @classmethod
+    def ortvalue_from_shape_and_type(cls, shape: tuple[int, ...], kind: type, device: str, gpu: int) -> "Value":
+        return cls(shape, kind, (device, gpu))
+
+    def update_inplace(self, data: np.ndarray[Any, Any]) -> None:
+        assert data.shape == self.data.shape
+        self.data[:] = data
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        return self.data
+
+
+class RunOptions:
+    def __init__(self) -> None:
+        self.entries: dict[str, str] = {}
+
+    def add_run_config_entry(self, key: str, value: str) -> None:
+        self.entries[key] = value
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> type[Cuda]:
+    class Fresh(Cuda):
+        made: ClassVar[list[Cuda]] = []
+
+    for name, stand_in in (("InferenceSession", Fresh), ("OrtValue", Value), ("RunOptions", RunOptions)):
+        monkeypatch.setattr(ortcuda, name, stand_in)
+    return Fresh
+
+
+def numbered(*numbers: int) -> np.ndarray[Any, Any]:
+    return np.stack([np.full((2, 2, 3), number, np.uint8) for number in numbers])
+
+
+def test_each_size_has_a_graph_of_its_own_captured_largest_first_and_replayed_by_one_thread(cuda: type[Cuda]) -> None:
+    engine = OrtCudaEngine(Path("model.onnx"), 3, "fp16", 6)
+    (session,) = cuda.made
+    assert [run[:2] for run in session.runs] == [("6", 6), ("4", 4), ("2", 2), ("1", 1)]
+    assert engine.run(numbered(7, 8, 9))[:, 0].tolist() == [7, 8, 9]
+    assert engine.run(numbered(1))[:, 0].tolist() == [1]
+    assert [run[:2] for run in session.runs[4:]] == [("4", 4), ("1", 1)]
+    assert len({thread for *_, thread in session.runs} - {threading.get_ident()}) == 1
+    assert (session.provider, session.kwargs) == (CUDA, {"enable_fallback": 0})
+    assert session.settings == {
+        "device_id": 3,
+        "enable_cuda_graph": 1,
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": 0,
+    }
+
+
+@pytest.mark.parametrize("when", ["creation", "run"])
+def test_what_cannot_be_captured_is_run_without_graphs_and_the_reason_told(
+    when: str, cuda: type[Cuda], caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda.captures = when
+    engine = OrtCudaEngine(Path("model.onnx"), 0, "fp32", 2)
+    assert engine.run(numbered(5))[:, 0].tolist() == [5]
+    assert "enable_cuda_graph" not in cuda.made[-1].settings
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "model.onnx is run without CUDA graphs: a node is not on the GPU"
+    ]
+
+
+def test_a_provider_that_was_not_loaded_is_an_error_with_the_cure_and_no_engine_on_the_cpu(cuda: type[Cuda]) -> None:
+    cuda.loads = False
+    with pytest.raises(EngineFailed, match=r"could not load CUDA: run `pip install 'onnxruntime-gpu"):
+        OrtCudaEngine(Path("model.onnx"), 0, "fp32", 2)
+    assert len(cuda.made) == 1
