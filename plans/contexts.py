@@ -1,5 +1,6 @@
 """Contexts: a plan's state on the GPU, one for each batch size, and each launched as one CUDA graph."""
 
+import contextlib
 import logging
 from typing import Any
 
@@ -7,7 +8,7 @@ import tensorrt as trt
 from cuda.core import Buffer, Device, Stream
 
 from plans.errors import PlanError
-from plans.messages import Messages
+from plans.messages import messages
 from plans.slots import Launch
 
 log = logging.getLogger(__name__)
@@ -20,17 +21,16 @@ class Contexts:
     CUDA graph holds for one shape. They share scratch memory, so one at a time may compute: all use one stream.
     """
 
-    def __init__(self, engine: "trt.ICudaEngine", messages: Messages, device: Device, stream: Stream) -> None:
+    def __init__(self, engine: "trt.ICudaEngine", device: Device, stream: Stream) -> None:
         """Raises PlanError where the engine is not one of ours."""
-        self._messages = messages
         self._stream = stream
         self._demand_ours(engine)
         profiles = range(engine.num_optimization_profiles)
-        largest = max(int(engine.get_device_memory_size_for_profile_v2(index)) for index in profiles)
-        self._scratch = device.allocate(max(largest, 1), stream=stream)
+        scratch = int(engine.device_memory_size_v2)  # for the profile that needs most
+        self._scratch = device.allocate(max(scratch, 1), stream=stream)
         by_size = {int(engine.get_tensor_profile_shape(INPUT, index)[2][0]): index for index in profiles}
         self.sizes = sorted(by_size)
-        self._contexts = {size: self._context(engine, by_size[size], size, largest) for size in self.sizes}
+        self._contexts = {size: self._context(engine, by_size[size], size, scratch) for size in self.sizes}
         stream.sync()
 
     def launch(self, size: int, pixels: Buffer, rows: Buffer) -> Launch:
@@ -56,9 +56,11 @@ class Contexts:
         builder = self._stream.create_graph_builder().begin_building("thread_local")
         try:
             plain(builder.stream)
-        finally:
-            builder.end_building()
-        graph = builder.complete()
+        except BaseException:
+            with contextlib.suppress(Exception):  # what was captured is spoiled, and says so
+                builder.end_building()
+            raise
+        graph = builder.end_building().complete()
         graph.upload(self._stream)
         launch: Launch = graph.launch
         return launch
@@ -66,6 +68,7 @@ class Contexts:
     def _context(self, engine: "trt.ICudaEngine", profile: int, size: int, scratch: int) -> "trt.IExecutionContext":
         context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         self._must(context, "a context")
+        context.nvtx_verbosity = trt.ProfilingVerbosity.NONE  # plans are built with details, which cost at each launch
         context.set_device_memory(int(self._scratch.handle), scratch)
         self._must(context.set_optimization_profile_async(profile, int(self._stream.handle)), f"profile {profile}")
         shape = (size, *tuple(engine.get_tensor_shape(INPUT))[1:])
@@ -83,7 +86,7 @@ class Contexts:
     def _must(self, granted: Any, what: str) -> None:
         """TensorRT tells failures by False and None."""
         if not granted:
-            raise PlanError(f"TensorRT refused {what}: {self._messages.why()}.")
+            raise PlanError(f"TensorRT refused {what}: {messages().why()}.")
 
 
 def _told(engine: "trt.ICudaEngine", name: str) -> str:

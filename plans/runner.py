@@ -12,8 +12,9 @@ from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from plans.contexts import INPUT, OUTPUT, Contexts
 from plans.errors import PlanError
-from plans.messages import Messages
+from plans.messages import messages
 from plans.slots import Slot
+from plans.store import version
 
 TENSORRT: str = trt.__version__
 _AHEAD = 2  # batches: one that is computed and one that is copied in
@@ -30,15 +31,18 @@ class Runner:
         """Raises PlanError, or cuda.core's errors where the GPU has no room or does not answer."""
         self._device = Device(gpu)
         self._device.set_current()
-        self._messages = Messages()
-        self._runtime = trt.Runtime(self._messages)
+        messages().forget()
+        self._runtime = trt.Runtime(messages())
         engine = self.engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise PlanError(f"TensorRT does not take the plan: {self._messages.why()}.")
+            raise PlanError(
+                f"TensorRT {TENSORRT} does not take the plan, made by {version(plan) or 'nobody knows what'}: "
+                f"{messages().why()}. Build it again."
+            )
         _, *image = engine.get_tensor_shape(INPUT)
         _, classes = engine.get_tensor_shape(OUTPUT)
         self._copying, self._computing = self._device.create_stream(), self._device.create_stream()
-        self._contexts = Contexts(engine, self._messages, self._device, self._computing)
+        self._contexts = Contexts(engine, self._device, self._computing)
         self.sizes = self._contexts.sizes
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for _ in range(_AHEAD):
@@ -65,10 +69,10 @@ class Runner:
             raise
         return lambda: self._rows(slot, done, len(pixels))
 
-    def run(self, pixels: Pixels) -> Probabilities:
-        """(n, height, width, 3) to (n, classes), in as many batches as it takes."""
-        parts = [pixels[at : at + self.sizes[-1]] for at in range(0, len(pixels), self.sizes[-1])]
-        return np.concatenate([self.start(part)() for part in parts])
+    def run(self, pixels: Pixels, at_once: int | None = None) -> Probabilities:
+        """(n, height, width, 3) to (n, classes), in as many batches as it takes, of `at_once` images or the largest."""
+        step = at_once or self.sizes[-1]
+        return np.concatenate([self.start(pixels[at : at + step])() for at in range(0, len(pixels), step)])
 
     def _queue(self, slot: Slot, pixels: Pixels, size: int) -> Event:
         slot.copy_in(pixels, self._copying)

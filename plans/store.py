@@ -1,4 +1,4 @@
-"""Store: plans in the cache folder, `<key>.plan` beside what is known of it, `<key>.json`."""
+"""Store: plans in the cache folder, and `<key>.json` with what is known of each."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,7 +81,7 @@ class Sidecar:
     made_from: dict[str, str]
     seconds: dict[Way, dict[str, float]]
     parity: Parity
-    layers: Layers
+    layers: Layers | None
     sha256: str
     bytes: int
 
@@ -95,22 +95,18 @@ class Plan:
 
     def read(self) -> bytes:
         """Its bytes, which are those that were built here. Raises PlanError."""
-        cure = f"delete {self.path.name} in the cache folder and run `python -m export build-engine` again"
+        cure = "run `python -m export build-engine` again"
         try:
             data = self.path.read_bytes()
         except OSError as error:
             raise PlanError(f"The plan cannot be read ({error.strerror}): {cure}.") from error
         if hashlib.sha256(data).hexdigest() != self.sidecar.sha256:
             raise PlanError(f"The plan is not the file that was built (sha256 differs): {cure}.")
-        if (found := version(data)) != self.sidecar.target.tensorrt:
-            raise PlanError(
-                f"The plan was made by TensorRT {found or '?'}, not {self.sidecar.target.tensorrt}: {cure}."
-            )
         return data
 
 
 class Store:
-    """Plans and timing caches of this machine. What cannot be read counts as not there: it is built again."""
+    """Plans and timing caches of this machine. What is not understood or not whole counts as not there."""
 
     def __init__(self, cache_dir: Path) -> None:
         self.folder = resolved(cache_dir) / "plans"
@@ -125,13 +121,15 @@ class Store:
         return sorted(mine, key=lambda plan: plan.sidecar.created, reverse=True)
 
     def put(self, data: bytes, sidecar: Sidecar) -> Plan:
-        """Keep a plan; readers see all of it or nothing. Raises PlanError."""
-        path = self.folder / f"{sidecar.key}.plan"
+        """Keep a plan; from the moment that its sidecar is there. Raises PlanError.
+
+        Its name tells its content: one that takes its place leaves it to those who run it.
+        """
         text = json.dumps(dataclasses.asdict(sidecar), indent=1)
         with self._writing():
-            _write(path, data)
-            _write(path.with_suffix(".json"), text.encode())
-        return Plan(path, sidecar)
+            _write(self._file(sidecar), data)
+            _write(self.folder / f"{sidecar.key}.json", text.encode())
+        return Plan(self._file(sidecar), sidecar)
 
     def timings(self, target: Target) -> bytes:
         """What TensorRT measured in earlier builds for that target."""
@@ -146,14 +144,24 @@ class Store:
             _write(self._timings(target), data)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """One build at a time: two would spoil each other's timings. Raises PlanError."""
+    def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """One build at a time: two would spoil each other's timings. `waiting` is called if there is another.
+
+        Raises PlanError.
+        """
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             file = (self.folder / ".lock").open("w")
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or its process ends
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or its process ends
             yield
+
+    def _file(self, sidecar: Sidecar) -> Path:
+        return self.folder / f"{sidecar.key[:16]}-{sidecar.sha256[:16]}.plan"
 
     def _timings(self, target: Target) -> Path:
         """TensorRT takes timings of its own version on the same kind of GPU."""
@@ -173,7 +181,9 @@ class Store:
             data = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(data, dict) or data.get("schema") != SCHEMA:
                 return None
-            return Plan(path.with_suffix(".plan"), records.read(Sidecar, data, "sidecar"))
+            sidecar = records.read(Sidecar, data, "sidecar")
+            file = self._file(sidecar)
+            return Plan(file, sidecar) if file.is_file() else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, BundleError) as error:

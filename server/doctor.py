@@ -127,9 +127,7 @@ def _self_test(gpu: Gpu, way: str) -> Finding:
         told = (ended.stderr.strip() or f"exit code {ended.returncode}").splitlines()[-1].rstrip(".")
         return Finding(what, told, "The server will take another engine.")
     (plan,) = json.loads(ended.stdout)
-    layers, kept = plan["layers"], plan["parity"]
-    return Finding(
-        what,
-        f"{layers['count']} layers, {len(layers['se'])} of SE, {layers['reformats']} reformat; one image "
-        f"{plan['seconds'][way]['1'] * 1e3:.2f} ms, max |Δp| {kept['max_dp']:.1e}",
-    )
+    told = f"one image {plan['seconds'][way]['1'] * 1e3:.2f} ms, max |Δp| {plan['parity']['max_dp']:.1e}"
+    if layers := plan["layers"]:
+        told = f"{layers['count']} layers, {len(layers['se'])} of SE, {layers['reformats']} reformat; {told}"
+    return Finding(what, told)

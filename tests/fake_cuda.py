@@ -6,6 +6,7 @@ order two streams, or reads before the end, gets wrong bytes.
 
 import ctypes
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
@@ -134,7 +135,9 @@ class LegacyPinnedMemoryResource:
 
 
 class Device:
-    current: "int | None" = None
+    """Current is what a thread has set itself."""
+
+    _of_thread = threading.local()
 
     def __init__(self, index: int) -> None:
         self.device_id = index
@@ -147,7 +150,11 @@ class Device:
         return tuple(Device(index) for index in range(len(cuda.names)))
 
     def set_current(self) -> None:
-        Device.current = self.device_id
+        Device._of_thread.index = self.device_id
+
+    @classmethod
+    def current(cls) -> int | None:
+        return getattr(cls._of_thread, "index", None)
 
     def create_stream(self) -> Stream:
         return Stream()

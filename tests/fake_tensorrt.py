@@ -34,6 +34,8 @@ class Trt:
     timings: list[bytes] = field(default_factory=list)
     steps: int = 3
     workspace: int = 0
+    built_on: list[int | None] = field(default_factory=list)
+    wrong_size: int = 0  # a batch size whose kernels are miscompiled
 
 
 trt = Trt()
@@ -80,6 +82,7 @@ class MemoryPoolType(Enum):
 
 
 class ProfilingVerbosity(Enum):
+    NONE = 1
     DETAILED = 2
 
 
@@ -144,6 +147,10 @@ class OnnxParser:
 
     def parse(self, model: bytes) -> bool:
         self._network.model = onnx.load_from_string(model)
+        readers = {node.op_type for node in self._network.model.graph.node if "pixels" in node.input}
+        if readers != {"Cast"}:  # NVIDIA/TensorRT #3985
+            trt.refuse.add("parse")
+            self.num_errors = 1
         return granted("parse")
 
     def get_error(self, index: int) -> ParserError:
@@ -207,6 +214,7 @@ class Builder:
         return IOptimizationProfile()
 
     def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
+        trt.built_on.append(Device.current())
         watching = config.progress_monitor
         watching.phase_start("Building", None, trt.steps)
         watching.phase_start("Timing", "Building", 100)
@@ -224,6 +232,7 @@ class Builder:
 
 class IExecutionContext:
     def __init__(self, engine: "ICudaEngine") -> None:
+        self.nvtx_verbosity = ProfilingVerbosity.DETAILED
         self._engine = engine
         self._addresses: dict[str, int] = {}
         self._shape: tuple[int, ...] = ()
@@ -252,11 +261,14 @@ class IExecutionContext:
     def execute_async_v3(self, stream_handle: int) -> bool:
         assert self._memory
         source, target, shape = self._addresses["pixels"], self._addresses["probabilities"], self._shape
-        assert Device.current is not None
+        assert Device.current() is not None
+        assert self.nvtx_verbosity is ProfilingVerbosity.NONE
 
         def work() -> None:
             pixels = np.array((ctypes.c_uint8 * int(np.prod(shape))).from_address(source)).reshape(shape)
             rows = self._engine.session.run(None, {"pixels": pixels})[0]
+            if trt.wrong_size == shape[0]:
+                rows = rows[::-1].copy()
             ctypes.memmove(target, rows.ctypes.data, rows.nbytes)
 
         Stream.by_handle[stream_handle].put(work)
@@ -299,8 +311,9 @@ class ICudaEngine:
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
         return [(self.batches[profile_index], *self.get_tensor_shape(name)[1:])] * 3
 
-    def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
-        return 1000 * self.batches[profile_index]
+    @property
+    def device_memory_size_v2(self) -> int:
+        return 1000 * max(self.batches)
 
     def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> IExecutionContext | None:
         return IExecutionContext(self) if granted("context") else None
@@ -314,9 +327,9 @@ class Runtime:
         pass
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-        if not granted("deserialize"):
+        assert Device.current() is not None
+        if not granted("deserialize") or serialized_engine[:28] != HEADER:
             return None
-        assert serialized_engine[:28] == HEADER
         length = int.from_bytes(serialized_engine[28:32], "little")
         return ICudaEngine(json.loads(serialized_engine[32 : 32 + length]), serialized_engine[32 + length :])
 

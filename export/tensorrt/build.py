@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import tensorrt as trt
+from cuda.core import Device
 
 from export.errors import ExportError
 from export.progress import Progress
 from export.tensorrt.network import parsed
 from export.tensorrt.watching import Watching
 from plans.contexts import INPUT
-from plans.messages import Messages
+from plans.messages import Messages, messages
 from plans.store import Store, Target
 
 
@@ -22,6 +23,7 @@ class Builder:
 
     batches: tuple[int, ...]
     workspace_bytes: int
+    gpu: int
     target: Target
     store: Store
 
@@ -30,16 +32,17 @@ class Builder:
 
         Raises ExportError where TensorRT does not build it, and KeyboardInterrupt soon after Ctrl-C.
         """
-        messages = Messages()
-        builder = trt.Builder(messages)
-        network = parsed(builder, model, messages)
-        config = self._config(builder, network, messages)
+        Device(self.gpu).set_current()
+        messages().forget()
+        builder = trt.Builder(messages())
+        network = parsed(builder, model, messages())
+        config = self._config(builder, network, messages())
         with self._timings(config):
-            plan = _built(builder, network, config, progress)
+            plan = self._built(builder, network, config, progress)
             if plan is None:
                 raise ExportError(
-                    f"TensorRT {trt.__version__} built no plan: {messages.why()}. Try `--se native`, smaller "
-                    "--batch-sizes, or while nothing else uses the GPU."
+                    f"TensorRT {trt.__version__} built no plan: {messages().why()}. Try `--se native`, a smaller "
+                    "--max-batch, or while nothing else uses the GPU."
                 )
         return bytes(plan)
 
@@ -56,7 +59,7 @@ class Builder:
             shape = (batch, *image)
             profile.set_shape(INPUT, shape, shape, shape)
             if config.add_optimization_profile(profile) < 0:
-                raise ExportError(f"TensorRT refused batches of {batch}: {messages.why()}. Try other --batch-sizes.")
+                raise ExportError(f"TensorRT refused batches of {batch}: {messages.why()}. Try another --max-batch.")
         return config
 
     @contextlib.contextmanager
@@ -69,16 +72,19 @@ class Builder:
         yield
         self.store.put_timings(self.target, bytes(config.get_timing_cache().serialize()))
 
-
-def _built(
-    builder: "trt.Builder", network: "trt.INetworkDefinition", config: "trt.IBuilderConfig", progress: Progress
-) -> "trt.IHostMemory | None":
-    """In a thread of its own, so that Ctrl-C reaches this one; TensorRT then gives up at its next step."""
-    watching = config.progress_monitor = Watching(progress)
-    with ThreadPoolExecutor(1) as pool:  # left when TensorRT has ended
-        building = pool.submit(builder.build_serialized_network, network, config)
-        try:
-            return building.result()
-        except BaseException:
-            watching.stop()
-            raise
+    def _built(
+        self,
+        builder: "trt.Builder",
+        network: "trt.INetworkDefinition",
+        config: "trt.IBuilderConfig",
+        progress: Progress,
+    ) -> "trt.IHostMemory | None":
+        """In a thread of its own, so that Ctrl-C reaches this one; TensorRT then gives up at its next step."""
+        watching = config.progress_monitor = Watching(progress)
+        with ThreadPoolExecutor(1, initializer=Device(self.gpu).set_current) as pool:  # left when TensorRT has ended
+            building = pool.submit(builder.build_serialized_network, network, config)
+            try:
+                return building.result()
+            except BaseException:
+                watching.stop()
+                raise

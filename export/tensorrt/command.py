@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-batch", type=_batch, default=32, help="batches of 1, 2, 4 … up to it (default: 32)")
     parser.add_argument("--workspace-mib", type=_batch, default=4096, help="for one kernel (default: 4096)")
-    parser.add_argument("--gpu", type=int, default=0, help="which of CUDA's devices (default: 0)")
+    parser.add_argument("--gpu", type=_index, default=0, help="which of CUDA's devices (default: 0)")
     parser.add_argument("--cache-dir", type=Path, default=Path("~/.cache/sesame"), help="default: %(default)s")
     parser.add_argument("--rebuild", action="store_true", help="also what is there already")
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -118,10 +118,10 @@ def _told(plan: Plan) -> str:
     for way, seconds in known.seconds.items():
         rates = ", ".join(f"{int(size) / duration:.0f} in {size}s" for size, duration in seconds.items())
         lines.append(f"  SE {way}: images/s {rates}")
-    lines.append(
-        f"  {known.layers.count} layers, {len(known.layers.se)} of them of SE, {known.layers.reformats} reformat; "
-        f"probe max |Δp| {known.parity.max_dp:.1e}, best class kept for {known.parity.top1_agreement:.1%}"
-    )
+    if known.layers:
+        of_se = f"{len(known.layers.se)} of them of SE, {known.layers.reformats} reformat"
+        lines.append(f"  {known.layers.count} layers, {of_se}")
+    lines.append(f"  probe max |Δp| {known.parity.max_dp:.1e}, best class kept for {known.parity.top1_agreement:.1%}")
     return "\n".join(lines)
 
 
@@ -134,5 +134,11 @@ def _precisions(text: str) -> tuple[str, ...]:
 
 def _batch(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {1 << 20}")
+    return int(text)
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a GPU: 0, 1 …")
     return int(text)

@@ -1,21 +1,24 @@
 """Layers: what TensorRT made of a graph, as its inspector tells."""
 
 import json
+import logging
 from collections.abc import Sequence
 
 import tensorrt as trt
 
-from export.errors import ExportError
 from plans.store import Layers
 
+log = logging.getLogger(__name__)
 
-def inspected(engine: "trt.ICudaEngine", blocks: Sequence[str]) -> Layers:
-    """The layers of one batch size; `blocks` are the names of the SE blocks. Raises ExportError."""
+
+def inspected(engine: "trt.ICudaEngine", blocks: Sequence[str]) -> Layers | None:
+    """The layers of one batch size, where they are told; `blocks` are the names of the SE blocks."""
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     try:
         rows = json.loads(text)["Layers"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ExportError("TensorRT's inspector does not tell the engine's layers. Try `--se native`.") from error
+        log.warning("TensorRT's inspector does not tell the engine's layers: %r", error)
+        return None
     told = [_told(row) for row in rows]
     first = [(name, kind) for name, kind in told if "[profile " not in name]  # the others say which they belong to
     reformats = sum("reformat" in f"{name} {kind}".lower() for name, kind in first)

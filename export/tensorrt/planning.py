@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import tensorrt as trt
 
 from bundle.files import Bundle
+from export import outline
 from export.progress import Progress
-from export.tensorrt import layers, timing, ways
+from export.tensorrt import adapted, build, layers, timing, ways
 from export.tensorrt.build import Builder
 from export.tensorrt.timing import Seconds
 from export.tensorrt.ways import Made
@@ -22,6 +24,11 @@ from plans.runner import TENSORRT
 from plans.store import Plan, Sidecar, Store, Target, Way
 
 log = logging.getLogger(__name__)
+
+
+_FILES = [str(module.__file__) for module in (adapted, build, outline, ways)]
+_CODE = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _FILES)).hexdigest()
+"""Of what decides how a graph becomes a plan, besides the kernels."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +47,18 @@ def planned(bundle: Bundle, precision: str, gpu: Gpu, wish: Wish, kept: Store, p
     target = Target.of(gpu, TENSORRT)
     made_from = _made_from(bundle, precision, target, wish, wanted)
     key = store.key(made_from)
-    with kept.lock():
+    with kept.lock(lambda: progress.step("waiting for another build")):
         if not wish.rebuild and (plan := _whole(kept.get(key))):
             progress.step(f"{precision}: there already, as {plan.path.name}")
             return plan
-        builder = Builder(wish.batches, wish.workspace_bytes, target, kept)
+        builder = Builder(wish.batches, wish.workspace_bytes, gpu.index, target, kept)
         made = ways.made(wanted, bundle, precision, gpu, builder, progress)
         seconds = timing.measured({way: one.runner for way, one in made.items()}, bundle.probe.pixels)
         way = timing.fastest(seconds)
-        sidecar = _sidecar(bundle, precision, target, made_from, way, made[way], seconds)
-        progress.step(f"{precision}: keeping SE {way}, as {key[:12]}….plan")
-        return kept.put(made[way].data, sidecar)
+        made_from = _made_from(bundle, precision, target, wish, tuple(made))  # one that failed may be tried again
+        plan = kept.put(made[way].data, _sidecar(bundle, precision, target, made_from, way, made[way], seconds))
+        progress.step(f"{precision}: keeping SE {way}, as {plan.path.name}")
+        return plan
 
 
 def _whole(plan: Plan | None) -> Plan | None:
@@ -75,6 +83,7 @@ def _made_from(bundle: Bundle, precision: str, target: Target, wish: Wish, wante
         "workspace_bytes": str(wish.workspace_bytes),
         "se": "+".join(wanted),
         "kernels": ways.kernels().fingerprint() if "plugin" in wanted else "",
+        "code": _CODE,
         **dataclasses.asdict(target),
         "multiprocessors": str(target.multiprocessors),
     }

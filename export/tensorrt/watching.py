@@ -1,5 +1,6 @@
 """Watching: how far TensorRT is with a plan, and how it is made to stop."""
 
+import contextlib
 import threading
 
 import tensorrt as trt
@@ -30,10 +31,14 @@ class Watching(trt.IProgressMonitor):  # type: ignore[misc]  # tensorrt has no t
     def step_complete(self, phase_name: str, step: int) -> bool:
         with self._lock:
             if phase_name == self._phase:
-                self._progress.advance(min(step + 1, self._steps), self._steps)
+                self._tell(min(step + 1, self._steps))
         return not self._stopped.is_set()
 
     def phase_finish(self, phase_name: str) -> None:
         with self._lock:
             if phase_name == self._phase:
-                self._progress.advance(self._steps, self._steps)
+                self._tell(self._steps)
+
+    def _tell(self, done: int) -> None:
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            self._progress.advance(done, self._steps)

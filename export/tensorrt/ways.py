@@ -4,14 +4,13 @@ import logging
 from dataclasses import dataclass
 from types import ModuleType
 
-from cuda.core import Device
-
 from bundle import parity
 from bundle.files import Bundle
 from bundle.parity import Parity
 from export.errors import ExportError
 from export.outline import outline
 from export.progress import Progress
+from export.tensorrt.adapted import adapted
 from export.tensorrt.build import Builder
 from plans.errors import PlanError
 from plans.gpus import Gpu
@@ -72,16 +71,19 @@ def made(
         except (ExportError, PlanError) as error:
             log.warning("%s, SE %s: %s", precision, way, error)
             errors.append(error)
+        except Exception as error:  # TensorRT and CUDA raise their own, as where the GPU's memory is full
+            log.warning("%s, SE %s", precision, way, exc_info=True)
+            told = f"{type(error).__name__}: {error}"
+            errors.append(ExportError(f"{told}. Try while nothing else uses the GPU, or a smaller --max-batch."))
     if not done:
         raise errors[0]
     return done
 
 
 def _made(way: Way, bundle: Bundle, precision: str, gpu: Gpu, builder: Builder, progress: Progress) -> Made:
-    Device(gpu.index).set_current()
     data = builder.build(_graph(way, bundle, precision, gpu), progress)
     runner = Runner(data, gpu.index)
-    found = parity.compare(bundle.probe.probabilities, runner.run(bundle.probe.pixels))
+    found = max((_compared(runner, bundle, size) for size in runner.sizes), key=lambda one: one.max_dp)
     if not found.kept(precision):
         raise ExportError(
             f"The plan does not answer the bundle's probe as its export did: max |Δp| {found.max_dp:.2g}, best class "
@@ -90,9 +92,14 @@ def _made(way: Way, bundle: Bundle, precision: str, gpu: Gpu, builder: Builder, 
     return Made(data, runner, found)
 
 
+def _compared(runner: Runner, bundle: Bundle, size: int) -> Parity:
+    """Each batch size has kernels of its own."""
+    return parity.compare(bundle.probe.probabilities, runner.run(bundle.probe.pixels, size))
+
+
 def _graph(way: Way, bundle: Bundle, precision: str, gpu: Gpu) -> bytes:
     """Plain, or with functions in the place of SE blocks, for which the parser then finds the project's kernels."""
-    plain = bundle.graph(precision)[1].read_bytes()
+    plain = adapted(bundle.graph(precision)[1].read_bytes())
     if way == "native":
         return plain
     major, minor = gpu.compute_capability.split(".")

@@ -282,7 +282,7 @@ def test_an_interrupted_export_leaves_nothing_behind(
                 break
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert rest.splitlines()[-1] == "export: interrupted; no bundle was written."
+    assert rest.splitlines()[-1] == "export: interrupted; nothing was written."
     assert bundles(wishes["bundles"]) == []
 
 

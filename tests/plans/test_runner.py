@@ -114,6 +114,15 @@ def test_more_images_than_a_plan_takes_are_refused(make: Callable[..., Any], bun
         make().start(bundle.probe.pixels[:9])
 
 
+def test_a_plan_of_another_tensorrt_is_told_by_its_header(gpu: Cuda) -> None:
+    from plans.runner import Runner
+
+    with pytest.raises(PlanError, match=r"TensorRT 11\.4\.0\.106 does not take the plan, made by 10\.16\.1\.11"):
+        Runner(b"ftrt" + bytes(20) + bytes([10, 16, 1, 11]) + b"more", 0)
+    with pytest.raises(PlanError, match="made by nobody knows what"):
+        Runner(b"rubbish", 0)
+
+
 def test_too_little_memory_is_an_error(make: Callable[..., Any], gpu: Cuda) -> None:
     gpu.memory_bytes = 1000
     with pytest.raises(CUDAError, match="MEMORY"):
