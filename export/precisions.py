@@ -12,12 +12,14 @@ from export import blame, float8, judge, narrow, proof, quantise
 from export.errors import ExportError
 from export.judge import Photos, Verdict
 from export.progress import Progress
+from export.proof import Advance
 
 KNOWN = ("fp32", "int8", "bf16", "fp16", "int8-trt", "fp8")
 """fp32 is always written. GPUs take fp16, bf16, int8-trt and fp8; CPUs int8, and bf16 without a graph of its own: an
 engine runs the fp32 graph in it, where the CPU can."""
 
-_QUANTISED = {"int8": quantise.FOR_CPUS, "int8-trt": quantise.FOR_TENSORRT}
+EIGHT_BIT = ("int8-trt", "fp8")
+"""Those for TensorRT: what is not quantised in them is fp16."""
 
 Runs = Callable[[bytes, Pixels], Probabilities]
 
@@ -47,15 +49,16 @@ def further(
     """Make and judge each precision besides fp32. `reference`: the torch network's answers to the judged photos."""
     judging = _Judging(model, photos, reference, progress)
     for precision in precisions:
-        if rules := _QUANTISED.get(precision):
+        file = f"model.{precision}.onnx"
+        if precision == "int8":
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
-            quantised = quantise.to_int8(model, photos.calibration, progress.advance, rules)
-            yield judging.outcome(f"model.{precision}.onnx", precision, quantised, _runs(precision))
-        if precision == "fp8":
-            progress.step(f"calibrating fp8 on {len(photos.calibration)} photos")
-            around_zero = quantise.to_int8(model, photos.calibration, progress.advance, quantise.FOR_TENSORRT)
-            made = float8.to_fp8(around_zero, model)
-            yield judging.outcome("model.fp8.onnx", precision, made, {"onnxruntime-cpu": _simulated})
+            quantised = quantise.to_int8(model, photos.calibration, progress.advance)
+            yield judging.outcome(file, precision, quantised, _runs(precision))
+        if precision in EIGHT_BIT:
+            progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
+            quantised = eight_bit(precision, model, photos.calibration, progress.advance)
+            mixed = narrow.to_16_bit(quantised, "fp16")
+            yield judging.outcome(file, precision, mixed, {"onnxruntime-cpu": _simulated}, blamed=quantised)
         if precision == "bf16":
             yield judging.outcome("model.onnx", precision, model, _runs(precision))
         if precision in narrow.OPSET:
@@ -64,15 +67,22 @@ def further(
             except ExportError as error:
                 yield Refused(precision, str(error))
             else:
-                yield judging.outcome(f"model.{precision}.onnx", precision, narrowed, {"onnxruntime-cpu": _rounded})
+                yield judging.outcome(file, precision, narrowed, {"onnxruntime-cpu": _rounded})
+
+
+def eight_bit(precision: str, model: bytes, pixels: Pixels, advance: Advance) -> bytes:
+    """The graph for TensorRT with convolutions and sums in INT8 or FP8, and the rest in float32."""
+    if precision == "int8-trt":
+        return quantise.to_int8(model, pixels, advance, quantise.FOR_TENSORRT)
+    return float8.to_fp8(quantise.to_int8(model, pixels, advance, quantise.FOR_TENSORRT_FP8), model)
 
 
 def _runs(precision: str) -> dict[str, Runs]:
-    """The engines that are installed here and run it; of a GPU's INT8 ONNX Runtime shows, slowly, what it costs."""
+    """The engines that are installed here and run it."""
     engines: dict[str, Runs] = {}
     if precision != "bf16":
         engines["onnxruntime-cpu"] = lambda model, pixels: proof.onnx_probabilities(model, pixels, _silent)
-    if precision != "int8-trt" and proof.openvino_runs(precision):
+    if proof.openvino_runs(precision):
         engines["openvino-cpu"] = lambda model, pixels: proof.openvino_probabilities(model, pixels, precision)
     return engines
 
@@ -82,7 +92,7 @@ def _rounded(model: bytes, pixels: Pixels) -> Probabilities:
 
 
 def _simulated(model: bytes, pixels: Pixels) -> Probabilities:
-    return proof.onnx_probabilities(model, pixels, _silent, simulated=True)
+    return proof.onnx_probabilities(narrow.rounded(model), pixels, _silent, simulated=True)
 
 
 @dataclass(frozen=True)
@@ -94,8 +104,10 @@ class _Judging:
     reference: Probabilities
     progress: Progress
 
-    def outcome(self, file: str, precision: str, made: bytes, runs: dict[str, Runs]) -> Further | Refused:
-        """Run in each engine; one that it passes in is enough."""
+    def outcome(
+        self, file: str, precision: str, made: bytes, runs: dict[str, Runs], blamed: bytes | None = None
+    ) -> Further | Refused:
+        """Run in each engine; one that it passes in is enough. `blamed`: in float32 but for what is quantised."""
         verdicts = []
         for engine, run in runs.items():
             self.progress.step(f"judging {file} as {precision} in {engine} on {len(self.photos.judged)} photos")
@@ -104,7 +116,7 @@ class _Judging:
         if passed := [verdict for verdict in verdicts if verdict.passed]:
             written = None if made is self.plain else made
             return Further(file, precision, _opset(made), written, tuple(verdict.row() for verdict in passed))
-        return Refused(f"{precision} ({file})", self._why(verdicts, made))
+        return Refused(f"{precision} ({file})", self._why(verdicts, blamed or made))
 
     def _why(self, verdicts: Sequence[Verdict], made: bytes) -> str:
         if not verdicts:

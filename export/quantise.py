@@ -1,10 +1,11 @@
 """Quantise: a graph's convolutions and sums in INT8, by ONNX Runtime's quantiser and real photos."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,15 @@ _PIECE = 4  # images whose activations are held in memory at once
 class Rules:
     """What an engine wants quantised, in which kinds of nodes and how.
 
-    `scaled_sums`: also what an SE block has scaled, where it goes into a sum.
+    `scaled_sums`: also what an SE block has scaled, where it goes into a sum. `leaves`: whether a convolution stays in
+    float, by its groups and the shape of its weights, (outputs, inputs of a group, height, width).
     """
 
     kinds: tuple[str, ...]
     activations: QuantType
     symmetric: bool
     scaled_sums: bool
+    leaves: Callable[[int, Sequence[int]], bool]
     options: Mapping[str, Any]
 
 
@@ -53,6 +56,7 @@ FOR_CPUS = Rules(
     QuantType.QUInt8,
     symmetric=False,
     scaled_sums=True,
+    leaves=lambda groups, shape: groups > 1 and shape[1] == 1,
     options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},  # the largest logits would be clipped
 )
 
@@ -62,6 +66,7 @@ FOR_TENSORRT = Rules(
     QuantType.QInt8,
     symmetric=True,
     scaled_sums=False,
+    leaves=lambda groups, shape: groups > 1 and bool(shape[1] % 4 or shape[0] // groups % 4),
     options={
         "ActivationSymmetric": True,
         "WeightSymmetric": True,
@@ -70,7 +75,15 @@ FOR_TENSORRT = Rules(
     },
 )
 """Around zero, biases in float, and inputs alone but for the scaled input of a sum: so what follows a convolution, and
-scale, sum and ReLU, can become one kernel each."""
+scale, sum and ReLU, can become one kernel each. Groups need multiples of four channels (TensorRT's documentation of
+IConvolutionLayer.num_groups)."""
+
+FOR_TENSORRT_FP8 = dataclasses.replace(
+    FOR_TENSORRT,
+    leaves=lambda groups, shape: groups > 1 or min(shape[:2]) < 16 or shape[2] * shape[3] > 32,
+)
+"""TensorRT has no FP8 kernel for the first convolution of a ResNet (NVIDIA/TensorRT #3987) and none for groups (#4524):
+few channels and large windows stay in float."""
 
 
 def to_int8(
@@ -78,8 +91,8 @@ def to_int8(
 ) -> bytes:
     """The graph with Q/DQ around convolutions, linear layers and sums; weights are signed and per channel.
 
-    SE blocks, their gates' multiplications and depthwise convolutions stay in float: they have hardly any of the work,
-    and there quantisation breaks. `pixels` (n, h, w, 3) are what activations' ranges are taken from.
+    SE blocks, their gates' multiplications and, among others, depthwise convolutions stay in float: they have hardly
+    any of the work, and there quantisation breaks. `pixels` (n, h, w, 3) are what activations' ranges are taken from.
     """
     with tempfile.TemporaryDirectory(prefix="sesame-int8-") as folder, _quietly():
         plain, prepared, ranges, done = (Path(folder) / name for name in ("a.onnx", "b.onnx", "ranges.json", "c.onnx"))
@@ -95,7 +108,7 @@ def to_int8(
             per_channel=True,
             activation_type=rules.activations,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_kept_in_float(onnx.load(prepared)),
+            nodes_to_exclude=_kept_in_float(onnx.load(prepared), rules),
             calibrate_method=CalibrationMethod.Percentile,
             calibration_cache_path=ranges,
             extra_options=dict(rules.options),
@@ -152,15 +165,17 @@ def _leave_scaled_sums(model: onnx.ModelProto) -> None:
     graph.initializer.extend(weights)
 
 
-def _kept_in_float(model: onnx.ModelProto) -> list[str]:
-    """Names of SE blocks' nodes and of depthwise convolutions: each group has one input channel."""
-    inputs = {tensor.name: tensor.dims[1] for tensor in model.graph.initializer if len(tensor.dims) == 4}
-    return [node.name for node in model.graph.node if "/se/" in node.name or _depthwise(node, inputs)]
+def _kept_in_float(model: onnx.ModelProto, rules: Rules) -> list[str]:
+    """Names of SE blocks' nodes, and of the convolutions that the rules leave."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    return [node.name for node in model.graph.node if "/se/" in node.name or _left(node, shapes, rules)]
 
 
-def _depthwise(node: NodeProto, inputs: Mapping[str, int]) -> bool:
-    grouped = any(item.name == "group" and item.i > 1 for item in node.attribute)
-    return node.op_type == "Conv" and grouped and inputs.get(node.input[1]) == 1
+def _left(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], rules: Rules) -> bool:
+    if node.op_type != "Conv" or node.input[1] not in shapes:
+        return False
+    groups = next((item.i for item in node.attribute if item.name == "group"), 1)
+    return rules.leaves(groups, shapes[node.input[1]])
 
 
 def _stripped(model: onnx.ModelProto) -> bytes:

@@ -1,8 +1,9 @@
 """Build: from a graph to the bytes of a plan."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import tensorrt as trt
@@ -81,10 +82,21 @@ class Builder:
     ) -> "trt.IHostMemory | None":
         """In a thread of its own, so that Ctrl-C reaches this one; TensorRT then gives up at its next step."""
         watching = config.progress_monitor = Watching(progress)
-        with ThreadPoolExecutor(1, initializer=Device(self.gpu).set_current) as pool:  # left when TensorRT has ended
-            building = pool.submit(builder.build_serialized_network, network, config)
+        building: Future[trt.IHostMemory | None] = Future()
+
+        def build() -> None:
             try:
-                return building.result()
-            except BaseException:
-                watching.stop()
-                raise
+                Device(self.gpu).set_current()  # each thread has its own
+                building.set_result(builder.build_serialized_network(network, config))
+            except BaseException as error:
+                building.set_exception(error)
+
+        thread = threading.Thread(target=build, name="building")
+        try:
+            thread.start()
+            return building.result()
+        except BaseException:
+            watching.stop()
+            while thread.is_alive():
+                thread.join()
+            raise

@@ -12,7 +12,7 @@ from torch import nn
 
 from bundle import files, parity
 from bundle.files import Bundle
-from export import float8, narrow, proof, quantise
+from export import narrow, precisions, proof
 from export.graph import ServedNetwork, to_onnx
 from export.outline import DOMAIN, outline
 from export.samples import generated
@@ -57,15 +57,14 @@ def model(precision: str, bundle: Bundle) -> bytes:
     if precision == "fp32":
         return plain
     if precision in ("int8-trt", "fp8"):
-        around_zero = quantise.to_int8(plain, bundle.probe.pixels, silent, quantise.FOR_TENSORRT)
-        return around_zero if precision == "int8-trt" else float8.to_fp8(around_zero, plain)
+        return narrow.to_16_bit(precisions.eight_bit(precision, plain, bundle.probe.pixels, silent), "fp16")
     return narrow.to_16_bit(plain, precision)
 
 
 def answers(model: bytes, precision: str, bundle: Bundle) -> np.ndarray:
     """By ONNX Runtime; in bfloat16, which it cannot, by OpenVINO over the inlined functions."""
     if precision != "bf16":
-        return proof.onnx_probabilities(model, bundle.probe.pixels, silent, simulated=precision == "fp8")
+        return proof.onnx_probabilities(model, bundle.probe.pixels, silent, simulated=precision in precisions.EIGHT_BIT)
     if not proof.openvino_runs("bf16"):
         pytest.skip("needs OpenVINO and a CPU with bfloat16")
     inlined = inliner.inline_local_functions(onnx.load_from_string(model)).SerializeToString()

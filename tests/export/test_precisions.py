@@ -90,7 +90,7 @@ def test_a_planted_bad_calibration_is_refused_with_the_layers_to_blame(
 ) -> None:
     honest = quantise.to_int8
     monkeypatch.setattr(
-        quantise, "to_int8", lambda model, pixels, advance, rules: honest(model, pixels, advance, rules, percentile=60)
+        quantise, "to_int8", lambda model, pixels, advance: honest(model, pixels, advance, percentile=60)
     )
     (outcome,) = precisions.further(("fp32", "int8"), model, photos, reference, Progress())
     assert isinstance(outcome, precisions.Refused)

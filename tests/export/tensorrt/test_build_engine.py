@@ -3,8 +3,11 @@
 import dataclasses
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -254,32 +257,33 @@ def test_the_graph_that_tensorrt_gets_casts_its_pixels_first_and_answers_alike(d
     assert np.array_equal(*rows)
 
 
-def test_ctrl_c_stops_tensorrt_at_its_next_step(build: Build, trt: Trt, tmp_path: Path) -> None:
-    """The interruption arrives while TensorRT builds in its own thread."""
-    import _thread
+@pytest.mark.parametrize("at", [0, 1000])
+def test_ctrl_c_stops_tensorrt_at_its_next_step(
+    build: Build, trt: Trt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Also where it comes while the thread that builds is being started."""
+    from export.tensorrt import build as building
+    from export.tensorrt.watching import Watching
 
-    from export.tensorrt import watching
+    steps: list[int] = []
 
-    steps = []
-
-    class Interrupted(watching.Watching):
+    class Interrupted(Watching):
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if not steps:
-                _thread.interrupt_main()
+            if len(steps) == at:
+                os.kill(os.getpid(), signal.SIGINT)
             steps.append(step)
             return super().step_complete(phase_name, step)
 
-    trt.steps = 1_000_000  # a second or two
-    from export.tensorrt import build as building
-
-    original = building.Watching
-    building.Watching = Interrupted  # type: ignore[misc]
+    trt.steps = 1_000_000  # a few seconds
+    monkeypatch.setattr(building, "Watching", Interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     try:
         with pytest.raises(KeyboardInterrupt):
             build("--se", "native")
     finally:
-        building.Watching = original  # type: ignore[misc]
-    assert 0 < len(steps) < 1_000_000
+        signal.signal(signal.SIGINT, before)
+    assert at < len(steps) < 1_000_000
+    assert not any(thread.name == "building" for thread in threading.enumerate())
     assert kept(tmp_path) == []
 
 
