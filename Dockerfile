@@ -28,7 +28,8 @@ COPY models/__init__.py models/errors.py models/
 COPY export export
 COPY server server
 COPY bundles/demo bundles/demo
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility TRITON_CACHE_DIR=/cache/triton
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility TRITON_CACHE_DIR=/cache/triton \
+    CUDA_CACHE_PATH=/cache/cuda HOME=/cache
 USER 10001
 
 

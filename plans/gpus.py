@@ -23,7 +23,8 @@ def gpus() -> list[Gpu]:
     try:
         from cuda.core import Device, system
     except ImportError as error:
-        raise NoGpu("CUDA's Python packages are not installed: run `pip install '.[gpu]'`") from error
+        cure = "run `pip install '.[gpu]'` in an environment of its own"
+        raise NoGpu(f"CUDA's Python packages are not installed: {cure}") from error
     try:
         devices = Device.get_all_devices()
         driver = ".".join(map(str, system.get_user_mode_driver_version()))

@@ -43,6 +43,7 @@ STOPPED, CUT_SHORT, LOAD_FAILED, HUNG = 0, 1, 3, 70
 did not answer any more."""
 
 _DELIBERATE_S = 1.0
+_BUILD_ENDS_IN_S = 4.0
 _LAST_ANSWERS_S = 1.0  # to be written, once the work is done
 """A second signal counts only this long after the first: make and process groups deliver one twice."""
 
@@ -85,6 +86,7 @@ class App:
             self._repository,
             self._keeper,
             lambda engine: settings.build_plans and machine.could_have_plans(settings.engine, engine),
+            machine.has_plans,
             commands([gpu.index for gpu in gpus], settings.max_batch, settings.precision, cache_dir),
         )
         limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_images)
@@ -138,6 +140,7 @@ class App:
         finally:
             for task in (loading, leaving, hanging, looking, building):
                 task.cancel()
+            await asyncio.wait((building,), timeout=_BUILD_ENDS_IN_S)
 
     def leave(self) -> bool:
         """Begin to leave; True when this was asked for before, and not just now."""
@@ -171,7 +174,8 @@ class App:
 
     async def _give_up(self) -> None:
         """An engine hangs: its callers are told, what else was accepted ends, and the process shall be started anew."""
-        log.critical("an engine hangs or is lost (no batch may take %d s); leaving", self._settings.engine_limit_s)
+        what = "is lost to this process" if any(device.lost for device in self._health.hanging()) else "hangs"
+        log.critical("an engine %s (a batch may take %d s); leaving", what, self._settings.engine_limit_s)
         self._lifecycle.broken = True
         for device in self._health.hanging():
             device.give_up(ServingError(Code.ENGINE_FAILED, "The engine does not answer: send the request again."))
@@ -213,7 +217,7 @@ def _gpus(engine: str) -> Sequence[Gpu]:
     try:
         return gpus()
     except NoGpu as reason:
-        log.info("no GPU: %s", reason)
+        log.debug("no GPU: %s", reason)  # the doctor tells, where there is a driver
         return []
 
 

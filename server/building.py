@@ -1,30 +1,44 @@
 """Building: plans that a GPU lacks are built by the export, in a process of its own, while other engines serve."""
 
 import asyncio
+import contextlib
 import logging
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bundle.files import Bundle
 from server.keeper import Keeper
 from server.repository import Entry, Repository, Signature
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
+_ENDS_IN_S = 2.0  # of a process that was asked to
+_LINE_BYTES = 1 << 20
 _ROOT = Path(__file__).parents[1]
+
+Commands = Callable[[Path], Sequence[Sequence[str]]]
+"""What builds the plans of a bundle's folder: one command for each GPU."""
 
 
 class Building:
     """One plan after the other. A version whose plans cannot be built goes on as it is; its files are tried once."""
 
     def __init__(
-        self, repository: Repository, keeper: Keeper, lacks: Callable[[str], bool], commands: "Commands"
+        self,
+        repository: Repository,
+        keeper: Keeper,
+        could: Callable[[str], bool],
+        has_plans: Callable[[Bundle], bool],
+        commands: Commands,
     ) -> None:
-        """`lacks`: whether a version on the engine of that name could have plans, and has none."""
+        """`could`: whether a version that runs on the engine of that name could run on plans."""
         self._repository = repository
         self._keeper = keeper
-        self._lacks = lacks
+        self._could = could
+        self._has_plans = has_plans
         self._commands = commands
         self._seen: set[tuple[Path, Signature | None]] = set()
 
@@ -35,34 +49,36 @@ class Building:
             for entry in self._repository.entries():
                 if entry.ready and (entry.path, entry.tried) not in self._seen:
                     self._seen.add((entry.path, entry.tried))
-                    if self._lacks(entry.ready.loaded.engine.name):
-                        await self._build(entry)
+                    if self._could(entry.ready.loaded.engine.name):
+                        await self._build(entry, entry.ready.loaded.bundle)
             await asyncio.sleep(_LOOK_S)
 
-    async def _build(self, entry: Entry) -> None:
+    async def _build(self, entry: Entry, bundle: Bundle) -> None:
+        """And load it again where a plan can be taken: of several precisions one may have been refused."""
         name = f"{entry.name}/{entry.version}"
         log.info("building TensorRT plans of %s; it is served by other engines meanwhile", name)
         for command in self._commands(entry.path):
-            if (code := await _run(command, name)) != 0:
-                log.warning("no plan of %s was built (exit code %d): see above; `server doctor` tells more", name, code)
+            try:
+                code = await _run(command, name)
+            except Exception:  # the system may have no room for a process, say
+                log.exception("no plan of %s was built", name)
                 return
-        await self._keeper.again(entry)
-
-
-Commands = Callable[[Path], Sequence[Sequence[str]]]
-"""What builds the plans of a bundle's folder: one command for each kind of GPU."""
+            if code:
+                log.warning("not all plans of %s were built (exit code %d); `server doctor` tells more", name, code)
+        if await asyncio.to_thread(self._has_plans, bundle):
+            await self._keeper.again(entry)
 
 
 def commands(gpus: Sequence[int], max_batch: int, precision: str, cache_dir: Path) -> Commands:
     """`python -m export build-engine` for each of CUDA's devices; of those of one kind the second has nothing to do.
 
-    Requests have the cores first.
+    Requests have the cores first. The process ends with this one, however that ends: its standard input does.
     """
     chosen = [] if precision == "auto" else ["--precision", precision]
 
     def of(path: Path) -> list[list[str]]:
-        built = ["nice", "-n", "10", sys.executable, "-m", "export", "build-engine", str(path)]
-        fixed = ["--cache-dir", str(cache_dir), "--max-batch", str(max_batch), *chosen]
+        built = ["nice", "-n", "19", sys.executable, "-m", "export", "build-engine", str(path.resolve())]
+        fixed = ["--cache-dir", str(cache_dir.resolve()), "--max-batch", str(max_batch), "--end-with-stdin", *chosen]
         return [[*built, *fixed, "--gpu", str(gpu)] for gpu in gpus]
 
     return of
@@ -71,14 +87,33 @@ def commands(gpus: Sequence[int], max_batch: int, precision: str, cache_dir: Pat
 async def _run(command: Sequence[str], name: str) -> int:
     """The exit code. What the process tells goes into the log."""
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=_ROOT, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        *command, cwd=_ROOT, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, limit=_LINE_BYTES
     )
-    assert process.stderr
     try:
-        async for line in process.stderr:
-            log.info("%s: %s", name, line.decode("utf-8", "replace").rstrip())
+        await _tell(process, name)
         return await process.wait()
     finally:
         if process.returncode is None:  # the server leaves
-            process.terminate()
-            await process.wait()
+            await _end(process)
+
+
+async def _tell(process: Process, name: str) -> None:
+    assert process.stderr
+    while True:
+        try:
+            line = await process.stderr.readline()
+        except ValueError:  # longer than any that is meant to be read
+            continue
+        if not line:
+            return
+        log.info("%s: %s", name, line.decode("utf-8", "replace").rstrip())
+
+
+async def _end(process: Process) -> None:
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _ENDS_IN_S)
+    except TimeoutError:  # TensorRT is in the middle of a step
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

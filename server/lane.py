@@ -21,6 +21,7 @@ class Lane:
         self.bound: Batch | None = None
         self.running: Batch | None = None
         self.since_s = time.monotonic()  # when it last began or ended a batch
+        self._bound_at_s = self.since_s
         self._changed = changed
         self._take = take
 
@@ -38,8 +39,10 @@ class Lane:
         return running_s + (self.bound.expected_s if self.bound else 0.0)
 
     def running_for_s(self) -> float:
-        """How long the engine has had its batch; 0 while it has none."""
-        return time.monotonic() - self.since_s if self.running else 0.0
+        """How long the engine has had its batch, or has been beginning with one alone; 0 while it has none."""
+        if not self.batches():
+            return 0.0
+        return time.monotonic() - (self.since_s if self.running else max(self.since_s, self._bound_at_s))
 
     def _work(self) -> None:
         cores.stand_back()
@@ -55,7 +58,7 @@ class Lane:
         with self._changed:
             while not (batch := self._take(self)):
                 self._changed.wait()
-            self.bound = batch
+            self.bound, self._bound_at_s = batch, time.monotonic()
             self._changed.notify_all()  # the next one is another lane's
             return batch
 

@@ -8,6 +8,7 @@ from bundle.errors import BundleError
 from bundle.files import Bundle
 from plans.gpus import Gpu
 from plans.store import Store
+from server import engines
 from server.engines import Engine, on_cpu, on_gpu
 from server.engines.candidate import Candidate, Kind
 from server.engines.remembered import Remembered
@@ -51,10 +52,12 @@ class Machine:
             *on_cpu.candidates(bundle, self.threads),
         ]
 
+    def has_plans(self, bundle: Bundle) -> bool:
+        return any(on_gpu.tensorrt(bundle, self.gpus, self.store))
+
     def could_have_plans(self, wished: str, engine: str) -> bool:
         """Whether TensorRT, if it had plans, would take over from that engine."""
-        wanted = wished in (AUTO, on_gpu.TENSORRT) and engine != on_gpu.TENSORRT
-        return wanted and on_gpu.can_have_plans(self.gpus)
+        return wished == AUTO and engine != on_gpu.TENSORRT and on_gpu.can_have_plans(self.gpus)
 
 
 class Chooser:
@@ -86,23 +89,25 @@ class Chooser:
         on_cpu = [candidate for candidate in wished if candidate.device == "cpu"]
         if len(on_cpu) > 1 and (choice := self._fastest(bundle, on_cpu)):
             return choice
-        return _made((on_cpu or on_gpus)[0], "the only one here that is proven")
+        left = (on_cpu or on_gpus)[0]
+        return self._made(bundle, left, "no other works here" if on_gpus else "the only one here that is proven")
 
     def _fastest(self, bundle: Bundle, candidates: Sequence[Candidate]) -> Choice | None:
         """None where not one of them works."""
         key = self._remembered.key(bundle, [f"{candidate.name} {candidate.stamp}" for candidate in candidates])
-        rates = self._remembered.get(key)
-        if rates is None:
-            rates = {candidate.name: self._rate(bundle, candidate) for candidate in candidates}
-            if any(rates.values()):
-                self._remembered.put(key, rates)
+        rates = dict(self._remembered.get(key) or {})
+        if new := [candidate for candidate in candidates if candidate.name not in rates]:
+            rates |= {candidate.name: self._rate(bundle, candidate) for candidate in new}
+            self._remembered.put(
+                key, {name: rate for name, rate in rates.items() if rate}
+            )  # what failed is tried again
         best = max(candidates, key=lambda candidate: rates.get(candidate.name, 0.0))
         told = ", ".join(f"{name} {rate:.0f}" for name, rate in sorted(rates.items(), key=lambda item: -item[1]))
         if not rates.get(best.name):
             return None
         log.info("%s runs on %s; images/s: %s", bundle.manifest.name, best.name, told)
         try:
-            return _made(best, f"the fastest here, in images/s: {told}")
+            return self._made(bundle, best, f"the fastest here, in images/s: {told}")
         except Exception as error:  # what worked when it was measured need not work today
             log.warning("%s does not run %s any more: %s", best.name, bundle.manifest.name, error)
             return None
@@ -115,15 +120,23 @@ class Chooser:
             log.warning("%s does not run %s: %s", candidate.name, bundle.manifest.name, error)
             return 0.0
 
+    def _made(self, bundle: Bundle, candidate: Candidate, why: str) -> Choice:
+        """On each of its processors. On GPUs each is compared with the probe, while another kind can be taken."""
+        first, *others = made = [candidate.make(number) for number in range(candidate.processors)]
+        if candidate.device == "gpu":
+            for engine in made:
+                engines.check(engine, bundle.probe, self._machine.max_batch)
+        elif self._machine.gpus:
+            why = "; ".join(filter(None, [why, *on_gpu.why_not().values()]))
+        return Choice(first, why, tuple(others), candidate.device)
+
     def _nothing(self, bundle: Bundle) -> str:
+        why = on_gpu.why_not().get(self._engine, "")
+        if self._engine in on_gpu.ENGINES and not self._machine.gpus:
+            why = "no GPU can be used, `python -m server doctor` tells why"
+        elif not why and self._engine == on_gpu.TENSORRT:
+            why = "it needs a plan for each GPU: run `python -m export build-engine` with the same --cache-dir"
+        elif not why:
+            why = "it needs a graph of that precision whose proof was kept (see /models), and the engine installed"
         wished = f"engine={self._engine} and precision={self._precision}"
-        if self._engine == on_gpu.TENSORRT:
-            cure = "it needs a plan for each GPU: run `python -m export build-engine` with the same --cache-dir"
-        else:
-            cure = "it needs a graph of that precision whose proof was kept (see /models), and the engine installed"
-        return f"Nothing here runs the bundle '{bundle.manifest.name}' with {wished}: {cure}."
-
-
-def _made(candidate: Candidate, why: str) -> Choice:
-    first, *others = (candidate.make(number) for number in range(candidate.processors))
-    return Choice(first, why, tuple(others), candidate.device)
+        return f"Nothing here runs the bundle '{bundle.manifest.name}' with {wished}: {why}."

@@ -12,17 +12,20 @@ from plans.store import Plan, Store, Target
 from server.engines import Engine, ortcuda
 from server.engines.candidate import Candidate
 from server.engines.ortcuda import OrtCudaEngine
+from server.engines.remade import Remade
 
 log = logging.getLogger(__name__)
 
-TENSORRT = "tensorrt"
+TENSORRT = "tensorrt"  # by name, as its module needs TensorRT
+ENGINES = (TENSORRT, OrtCudaEngine.name)
 _PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8-trt": "int8", "fp8": "fp8"}
 """Of the graphs that TensorRT takes, and as users say them."""
 
 
 def tensorrt(bundle: Bundle, gpus: Sequence[Gpu], store: Store) -> Iterator[Candidate]:
     """TensorRT over every graph for which each GPU has a plan of its own."""
-    if not gpus or (runner := _runner()) is None:
+    runner = _runner() if gpus else ""
+    if isinstance(runner, str):
         return
     targets = [Target.of(gpu, runner.TENSORRT) for gpu in gpus]
     for graph in _proven(bundle, tuple(_PRECISIONS)):
@@ -44,7 +47,13 @@ def cuda(bundle: Bundle, gpus: Sequence[Gpu], max_batch: int) -> Iterator[Candid
 
 
 def can_have_plans(gpus: Sequence[Gpu]) -> bool:
-    return bool(gpus) and _runner() is not None
+    return bool(gpus) and not isinstance(_runner(), str)
+
+
+def why_not() -> dict[str, str]:
+    """By engine: what keeps it from being used on GPUs that there are; "" where nothing does."""
+    runner = _runner()
+    return {TENSORRT: runner if isinstance(runner, str) else "", OrtCudaEngine.name: ortcuda.why_not()}
 
 
 def _proven(bundle: Bundle, precisions: Sequence[str]) -> Iterator[Graph]:
@@ -56,20 +65,22 @@ def _proven(bundle: Bundle, precisions: Sequence[str]) -> Iterator[Graph]:
 
 
 def _on_plans(plans: Sequence[Plan], gpus: Sequence[Gpu], precision: str) -> Callable[[int], Engine]:
-    from server.engines.trt import TensorRtEngine
+    from server.engines import trt
 
-    return lambda number: TensorRtEngine(plans[number], gpus[number].index, precision)
+    return lambda number: trt.engine(plans[number], gpus[number].index, precision)
 
 
 def _on_cuda(graph: Path, gpus: Sequence[Gpu], precision: str, max_batch: int) -> Callable[[int], Engine]:
-    return lambda number: OrtCudaEngine(graph, gpus[number].index, precision, max_batch)
+    def on(gpu: int) -> Engine:
+        return Remade(OrtCudaEngine.name, precision, lambda: OrtCudaEngine(graph, gpu, precision, max_batch))
+
+    return lambda number: on(gpus[number].index)
 
 
-def _runner() -> ModuleType | None:
-    """What runs plans; None without TensorRT, the import of which loads its libraries."""
+def _runner() -> ModuleType | str:
+    """What runs plans, or why there is none. The import loads TensorRT's libraries."""
     try:
         from plans import runner
     except (ImportError, OSError) as error:
-        log.debug("no TensorRT: %s", error)
-        return None
+        return f"no TensorRT ({error})"
     return runner

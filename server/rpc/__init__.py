@@ -1,5 +1,9 @@
 """The gRPC face: calls of `sesame.v1.ImageClassifier` to and from the service."""
 
+import os
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before grpc: processes that are started never use it
+
 from server.rpc.face import RpcFace
 
 __all__ = ["RpcFace"]

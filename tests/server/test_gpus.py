@@ -4,10 +4,15 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
+import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +25,7 @@ import pytest
 from bundle import files
 from bundle.errors import BundleError
 from bundle.files import Bundle
+from export import narrow
 from plans.gpus import Gpu
 from plans.store import Store, Target
 from server.app import HUNG
@@ -29,7 +35,7 @@ from server.engines.remembered import Remembered
 from tests.conftest import REPOSITORY
 from tests.fake_cuda import Cuda
 from tests.fake_tensorrt import HEADER, VERSION, Trt
-from tests.fakes import with_gpus
+from tests.fakes import with_gpus, with_graphs
 from tests.pictures import jpeg
 from tests.plans.test_store import sidecar
 from tests.server.faces import KnowsProbe, running
@@ -122,7 +128,7 @@ def test_whoever_insists_on_tensorrt_is_told_how_plans_are_built(trt: Trt, bundl
 
 
 def test_without_tensorrt_there_are_no_plans(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_gpu, "_runner", lambda: None)
+    monkeypatch.setattr(on_gpu, "_runner", lambda: "no TensorRT (gone)")
     put(tmp_path, bundle, H200)
     machine = Machine(2, [H200], Store(tmp_path), 4)
     assert {candidate.device for candidate in machine.candidates(bundle)} == {"cpu"}
@@ -133,7 +139,7 @@ def test_without_tensorrt_there_are_no_plans(bundle: Bundle, tmp_path: Path, mon
     ("wished", "engine", "could"),
     [
         ("auto", "onnxruntime-cpu", True),
-        ("tensorrt", "onnxruntime-cuda", True),
+        ("onnxruntime-cuda", "onnxruntime-cuda", False),
         ("auto", "tensorrt", False),
         ("openvino-cpu", "openvino-cpu", False),
     ],
@@ -148,26 +154,35 @@ def test_plans_are_wanted_where_tensorrt_would_take_over(
 class Server:
     """`python -m server` in a process of its own, on fake GPUs."""
 
-    def __init__(self, folder: Path, *options: str, gpus: tuple[str, ...] = ("NVIDIA H200",)) -> None:
+    def __init__(self, folder: Path, *options: str, gpus: tuple[str, ...], hold: bool, cwd: Path, cache: str) -> None:
         command = [sys.executable, "-m", "server", "--http-port", "0", "--grpc-port", "0", *options]
         self._process = subprocess.Popen(
-            [*command, "--cache-dir", str(folder / "cache"), "--max-batch", "2"],
-            cwd=REPOSITORY,
-            env=with_gpus(folder / "site", *gpus),
+            [*command, "--cache-dir", cache or str(folder / "cache"), "--max-batch", "2"],
+            cwd=cwd,
+            env=with_gpus(folder / "site", *gpus, hold=hold) | {"PYTHONPATH": f"{folder / 'site'}:{REPOSITORY}"},
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.pid = self._process.pid
         self.log = ""
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
         self.url = re.search(r"http=(\S+)", self.until("listening"))[1]  # type: ignore[index]
 
     def until(self, text: str) -> str:
         """The line of the log with that text, when it comes."""
+        try:
+            while text not in (line := self._lines.get(timeout=60)):
+                self.log += line
+        except queue.Empty:
+            raise AssertionError(self.log) from None
+        self.log += line
+        return line
+
+    def _read(self) -> None:
         assert self._process.stderr
         for line in self._process.stderr:
-            self.log += line
-            if text in line:
-                return line
-        raise AssertionError(self.log)
+            self._lines.put(line)
 
     def asked(self, path: str, data: bytes | None = None) -> Any:
         with urllib.request.urlopen(f"{self.url}{path}", data, timeout=60) as response:
@@ -175,14 +190,20 @@ class Server:
 
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        assert self._process.stderr
-        self.log += self._process.stderr.read()
+        self.until("stopped")
         return self._process.wait(60)
 
 
 @contextlib.contextmanager
-def served(folder: Path, *options: str, gpus: tuple[str, ...] = ("NVIDIA H200",)) -> Iterator[Server]:
-    server = Server(folder, *options, gpus=gpus)
+def served(
+    folder: Path,
+    *options: str,
+    gpus: tuple[str, ...] = ("NVIDIA H200",),
+    hold: bool = False,
+    cwd: Path = REPOSITORY,
+    cache: str = "",
+) -> Iterator[Server]:
+    server = Server(folder, *options, gpus=gpus, hold=hold, cwd=cwd, cache=cache)
     try:
         yield server
     finally:
@@ -215,7 +236,7 @@ def test_a_build_that_fails_leaves_what_serves_and_is_tried_once(tmp_path: Path)
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "plans").write_text("a file in the folder's place")
     with served(tmp_path) as server:
-        server.until("no plan of demo/1 was built (exit code 1)")
+        server.until("not all plans of demo/1 were built (exit code 1)")
         assert server.asked("/classify", jpeg(3))["predictions"]
         assert server.stop() == 0
     assert server.log.count("building TensorRT plans") == 1
@@ -262,3 +283,147 @@ def test_an_operator_who_wants_the_cpu_leaves_cuda_alone(gpu: Cuda, monkeypatch:
     assert [found.name for found in app._gpus("auto")] == ["NVIDIA H200"]
     monkeypatch.setattr(app, "gpus", touched)
     assert app._gpus("openvino-cpu") == []
+
+
+def test_part_of_the_plans_is_taken_though_another_precision_was_refused(tmp_path: Path, demo: Path) -> None:
+    """A graph that TensorRT is given for bf16 and that ONNX Runtime, which plays its part, does not run."""
+    bundle = files.read(demo)
+    made = {
+        precision: narrow.to_16_bit(bundle.graph("fp32")[1].read_bytes(), precision) for precision in ("fp16", "bf16")
+    }
+    written = with_graphs(tmp_path / "bundles", bundle, made)
+    with served(tmp_path, "--bundles", str(written.parents[1])) as server:
+        server.until("not all plans of demo/1 were built (exit code 1)")
+        server.until("model ready name=demo version=1 engine=tensorrt")
+        (model,) = server.asked("/models/demo")["models"]
+        assert (model["engine"]["name"], model["engine"]["precision"]) == ("tensorrt", "fp16")
+        assert server.stop() == 0
+
+
+def child_of(pid: int) -> int:
+    """The process that it started."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_build_ends_with_the_server_however_that_ends(tmp_path: Path, number: int) -> None:
+    with served(tmp_path, hold=True) as server:
+        server.until("building, which takes minutes")
+        child = child_of(server.pid)
+        os.kill(server.pid, number)
+        for _ in range(200):
+            if not Path(f"/proc/{child}").exists():
+                break
+            time.sleep(0.1)
+        assert not Path(f"/proc/{child}").exists()
+
+
+def test_bundles_and_cache_are_found_from_any_folder(tmp_path: Path, demo: Path) -> None:
+    shutil.copytree(demo, tmp_path / "mine" / "demo" / "1")
+    with served(tmp_path, "--bundles", "mine", cwd=tmp_path, cache="cache") as server:
+        server.until("model ready name=demo version=1 engine=tensorrt")
+        assert server.stop() == 0
+    assert len(list((tmp_path / "cache" / "plans").glob("*.plan"))) == 1
+
+
+def test_one_gpu_that_answers_wrongly_leaves_the_next_kind_for_all(
+    gpu: Cuda,
+    trt: Trt,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gpu.names = ["NVIDIA H200", "NVIDIA B200"]
+    for one in (H200, B200):
+        put(tmp_path, bundle, one)
+    assert chooser(tmp_path, H200, B200)(bundle).engine.name == "tensorrt"
+    from server.engines import trt as trt_engine
+
+    real = trt_engine.engine
+
+    def wrong_on_the_second(plan: Any, index: int, precision: str) -> Any:
+        made = real(plan, index, precision)
+        run = made.run
+        if index == 1:
+            made.run = lambda pixels: run(pixels)[::-1]
+        return made
+
+    monkeypatch.setattr(trt_engine, "engine", wrong_on_the_second)
+    choice = chooser(tmp_path, H200, B200)(bundle)
+    assert choice.device == "cpu"
+    assert "does not run demo any more: tensorrt in fp32 does not answer the bundle's probe" in caplog.text
+    assert choice.why.endswith("this ONNX Runtime is the one for CPUs: " + ortcuda.why_not().partition(": ")[2])
+
+
+def test_what_failed_once_is_tried_at_the_next_start_and_what_worked_is_not_measured_again(
+    trt: Trt, with_cuda: None, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = files.read(
+        with_graphs(tmp_path / "b", bundle, {"fp16": narrow.to_16_bit(bundle.graph("fp32")[1].read_bytes(), "fp16")})
+    )
+    real, tried = ortcuda.OrtCudaEngine.__init__, []
+
+    def counted(self: Any, graph: Path, gpu: int, precision: str, max_batch: int) -> None:
+        tried.append(precision)
+        if precision == "fp16" and len(tried) == 2:
+            raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+        real(self, graph, gpu, precision, max_batch)
+
+    monkeypatch.setattr(ortcuda.OrtCudaEngine, "__init__", counted)
+    choose = chooser(tmp_path, H200, engine="onnxruntime-cuda")
+    assert choose(both).why.endswith("onnxruntime-cuda fp16 0")
+    assert tried == ["fp32", "fp16", "fp32"]
+    tried.clear()
+    assert "onnxruntime-cuda fp16 0" not in choose(both).why
+    assert tried[0] == "fp16"
+    assert len(tried) == 2
+
+
+def test_cuda_too_is_made_anew_after_a_failure_or_lost(
+    trt: Trt, with_cuda: None, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = chooser(tmp_path, H200, engine="onnxruntime-cuda")(bundle).engine
+    expected = engine.run(bundle.probe.pixels[:2])
+
+    def broken(self: Any, pixels: np.ndarray) -> Any:
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ortcuda.OrtCudaEngine, "start", broken)
+        with pytest.raises(RuntimeError, match="ILLEGAL"):
+            engine.run(bundle.probe.pixels[:2])
+    assert np.array_equal(engine.run(bundle.probe.pixels[:2]), expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(ortcuda.OrtCudaEngine, "start", broken)
+        with pytest.raises(RuntimeError, match="ILLEGAL"):
+            engine.run(bundle.probe.pixels[:2])
+        patch.setattr(ortcuda.OrtCudaEngine, "__init__", broken)
+        with pytest.raises(EngineLost, match="cannot be started again"):
+            engine.run(bundle.probe.pixels[:2])
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_hangs_while_it_begins_is_found(demo: Path) -> None:
+    go = threading.Event()
+
+    class Begins(KnowsProbe):
+        hangs = False
+
+        def start(self, pixels: np.ndarray) -> Any:
+            if self.hangs:
+                go.wait(60)
+            return lambda: self.run(pixels)
+
+    made: list[Begins] = []
+
+    def choose(bundle: Bundle) -> Choice:
+        made.append(Begins(bundle))
+        return Choice(made[0], "a test's", (), "gpu")
+
+    async with running(demo.parents[1], choose, gpus=1, engine_limit_s=1) as server:
+        made[0].hangs = True
+        assert (await server.rest.classify(jpeg(1))).code == "engine_failed"
+        assert await asyncio.wait_for(server.task, 30) == HUNG
+        go.set()

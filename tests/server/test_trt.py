@@ -23,11 +23,11 @@ def bundle(demo: Path) -> Bundle:
 
 @pytest.fixture
 def engine(gpu: Cuda, bundle: Bundle, tmp_path: Path) -> Any:
-    from server.engines.trt import TensorRtEngine
+    from server.engines import trt
 
     told = b"[1, 4]"
     data = HEADER + len(told).to_bytes(4, "little") + told + bundle.graph("fp32")[1].read_bytes()
-    return TensorRtEngine(Store(tmp_path).put(data, sidecar(data=data)), 0, "fp32")
+    return trt.engine(Store(tmp_path).put(data, sidecar(data=data)), 0, "fp32")
 
 
 def test_it_keeps_the_bundles_probe_in_batches_of_every_size(engine: Any, bundle: Bundle) -> None:
@@ -66,9 +66,9 @@ def test_where_it_cannot_be_made_anew_it_is_lost(engine: Any, gpu: Cuda, trt: Tr
 
 def test_a_damaged_plan_is_never_run(engine: Any, tmp_path: Path) -> None:
     from plans.errors import PlanError
-    from server.engines.trt import TensorRtEngine
+    from server.engines import trt
 
     plan = Plan(tmp_path / "x.plan", sidecar())
     plan.path.write_bytes(DATA + b"more")
     with pytest.raises(PlanError, match="sha256 differs"):
-        TensorRtEngine(plan, 0, "fp32")
+        trt.engine(plan, 0, "fp32")

@@ -1,7 +1,5 @@
 """Plans on a GPU with the real TensorRT: `make test-gpu`. Every claim that the fakes cannot prove."""
 
-import dataclasses
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,6 +13,7 @@ from bundle import files
 from bundle.files import Bundle
 from export import narrow, precisions
 from tests.conftest import REPOSITORY
+from tests.fakes import with_graphs
 
 pytestmark = pytest.mark.tensorrt
 
@@ -32,16 +31,7 @@ def bundle(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     for precision in precisions.EIGHT_BIT:
         quantised = precisions.eight_bit(precision, model, plain.probe.pixels, lambda done, total: None)
         made[precision] = narrow.to_16_bit(quantised, "fp16")
-    graph, row = plain.manifest.graphs[0], plain.manifest.parity[0]
-    graphs, rows, contents = [graph], [row], {graph.file: model}
-    for precision, content in made.items():
-        file, sha256 = f"model.{precision}.onnx", hashlib.sha256(content).hexdigest()
-        contents[file] = content
-        graphs.append(dataclasses.replace(graph, file=file, sha256=sha256, bytes=len(content), precision=precision))
-        rows.append(dataclasses.replace(row, file=file, precision=precision))
-    manifest = dataclasses.replace(plain.manifest, graphs=tuple(graphs), parity=tuple(rows))
-    contents |= {name: (demo / name).read_bytes() for name in ("labels.tsv", "probe.npz")}
-    return files.read(files.write(tmp_path_factory.mktemp("bundles"), manifest, contents))
+    return files.read(with_graphs(tmp_path_factory.mktemp("bundles"), plain, made))
 
 
 @pytest.fixture(scope="module")
