@@ -67,7 +67,7 @@ def main() -> None:
         judged = ["--calibrate", str(options.calibrate), "--judge", str(options.photos)]
         path = seresnet50.export(Path(folder) / "bundles", "--precision", "fp32,int8,bf16", *judged)
         bundle = files.read(path)
-        engines = _engines(bundle, _graph_without_se(bundle, Path(folder)))
+        engines = _engines(bundle, graph_without_se(bundle, Path(folder)))
         rounds = []
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
@@ -100,7 +100,7 @@ def _engines(bundle: Bundle, without_se: Path) -> dict[str, Engine]:
     return engines
 
 
-def _graph_without_se(bundle: Bundle, folder: Path) -> Path:
+def graph_without_se(bundle: Bundle, folder: Path) -> Path:
     fit = bundle.manifest.preprocessing
     network = ServedNetwork(seresnet(50, squeeze=none).build(), fit.mean, fit.std).eval()
     path = folder / "resnet50.onnx"
@@ -131,7 +131,7 @@ def _over_http(bundle: Path, photos: Sequence[Path], seconds: int, precision: st
         return wrk.load(server, photos, _CONNECTIONS, seconds).images_per_s
 
 
-def _extra_bytes() -> int:
+def extra_bytes() -> int:
     """What SE must move for a float32 image: its input is written, read for the mean, and read for the scale."""
     sizes: list[int] = []
     network = seresnet(50).build().eval()
@@ -171,7 +171,7 @@ def _medians(rounds: Sequence[Round]) -> dict[str, float]:
             found[f"best fp32 / best {precision}"] = median(lambda row: row.best("fp32") / row.best(precision))  # noqa: B023
     for engine in [name for name in rounds[0].ms if name + _NO_SE in rounds[0].ms]:
         found[f"{engine}: SE costs, %"] = median(lambda row: 100 * row.se_costs(engine))  # noqa: B023
-    extra = _extra_bytes()
+    extra = extra_bytes()
     found["bytes that SE moves, MB"] = extra / 1e6
     found["copied by all cores, GB/s"] = median(lambda row: row.copied_gb_per_s)
     found["those bytes, % of onnxruntime fp32 without SE"] = median(

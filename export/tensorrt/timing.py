@@ -4,22 +4,23 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from bundle.images import Pixels
 from plans.runner import Runner
-from plans.store import Way
 
 Seconds = dict[str, float]
 """Of a batch, with the copies to and from the GPU, by its size."""
 
+W = TypeVar("W", bound=str)
 _ROUNDS = 15
 
 
-def measured(runners: Mapping[Way, Runner], pixels: Pixels) -> dict[Way, Seconds]:
+def measured(runners: Mapping[W, Runner], pixels: Pixels) -> dict[W, Seconds]:
     """The median of each way and batch size. Ways take turns, so that a drift of the clock meets them all."""
-    found: dict[Way, Seconds] = {way: {} for way in runners}
+    found: dict[W, Seconds] = {way: {} for way in runners}
     sizes = next(iter(runners.values())).sizes
     for size in sizes:
         batch = np.resize(pixels, (size, *pixels.shape[1:]))
@@ -29,7 +30,7 @@ def measured(runners: Mapping[Way, Runner], pixels: Pixels) -> dict[Way, Seconds
     return found
 
 
-def fastest(seconds: Mapping[Way, Seconds]) -> Way:
+def fastest(seconds: Mapping[W, Seconds]) -> W:
     """The way with the least geometric mean over the batch sizes; of equals the first."""
     return min(seconds, key=lambda way: math.fsum(map(math.log, seconds[way].values())))
 

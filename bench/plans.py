@@ -1,0 +1,132 @@
+"""`python -m bench.plans`: SE-ResNet-50 in TensorRT both ways, beside ResNet-50, and how busy a server keeps it."""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import seresnet50
+from bench.engines import extra_bytes, graph_without_se
+from bundle import files
+from bundle.files import Bundle
+from export import narrow
+from export.outline import outline
+from export.progress import Progress
+from plans.gpus import Gpu, NoGpu, gpus
+from plans.store import Store, Target
+from server import engines
+from server.admission import Admission
+from server.batch import Batch
+from server.batcher import Batcher
+from server.device import Device
+from server.engines.remade import Remade
+from server.pace import Pace
+from server.waiting import Caller
+
+_REQUEST = 32  # images
+_AT_ONCE = 6  # requests
+_POOLED_ABOVE = 14 * 14
+_WORKSPACE_BYTES = 4 << 30
+
+
+def main() -> None:
+    """A table goes to standard output, all figures to --json."""
+    options = _parser().parse_args()
+    try:
+        gpu, *_ = gpus()
+    except NoGpu as error:
+        sys.exit(f"bench.plans needs a GPU and TensorRT, and nothing was measured: {error}.")
+    with tempfile.TemporaryDirectory(prefix="sesame-bench-") as folder:
+        document = _measured(Path(folder), gpu, options)
+    for name, rates in document["images_per_s"].items():
+        print(f"{name:<16}" + "".join(f"{size:>5}: {rate:8.0f}/s" for size, rate in rates.items()))
+    print(f"SE moves {extra_bytes() / 2e6:.0f} MB an image in 16 bit")
+    print(f"the batcher, {_REQUEST} ready images a request: engine busy {document['busy']:.1%}, "
+          f"{document['batcher_images_per_s']:.0f} images/s")  # fmt: skip
+    options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _measured(folder: Path, gpu: Gpu, options: argparse.Namespace) -> dict[str, Any]:
+    from export.tensorrt import timing
+    from export.tensorrt.adapted import adapted
+    from export.tensorrt.build import Builder
+    from export.tensorrt.ways import kernels
+    from plans.runner import TENSORRT, Runner
+
+    bundle = files.read(seresnet50.export(folder / "bundles"))
+    batches = tuple(1 << power for power in range(options.max_batch.bit_length()))
+    builder = Builder(batches, _WORKSPACE_BYTES, gpu.index, Target.of(gpu, TENSORRT), Store(folder))
+    progress, runners = Progress(), {}
+    for name, graph in _graphs(bundle, folder, options.precision).items():
+        progress.step(f"building {name}")
+        if name == "plugin":
+            major, minor = gpu.compute_capability.split(".")
+            kernels().register((int(major), int(minor)))
+        runners[name] = Runner(builder.build(adapted(graph), progress), gpu.index)
+    seconds = timing.measured(runners, bundle.probe.pixels)
+    fastest = runners[timing.fastest({way: seconds[way] for way in ("native", "plugin")})]
+    busy, rate = asyncio.run(_busy(fastest, bundle, options.seconds))
+    rates = {name: {size: int(size) / took for size, took in sizes.items()} for name, sizes in seconds.items()}
+    machine = {"gpu": gpu.name, "driver": gpu.driver, "tensorrt": TENSORRT, "precision": options.precision}
+    return {"machine": machine, "images_per_s": rates, "busy": busy, "batcher_images_per_s": rate}
+
+
+def _graphs(bundle: Bundle, folder: Path, precision: str) -> dict[str, bytes]:
+    """By way, and without SE."""
+    made = {}
+    for name, path in {"native": bundle.graph("fp32")[1], "without SE": graph_without_se(bundle, folder)}.items():
+        plain = path.read_bytes()
+        made[name] = plain if precision == "fp32" else narrow.to_16_bit(plain, precision)
+    blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
+    return {**made, "plugin": outline(made["native"], blocks, pooled_above=_POOLED_ABOVE).model}
+
+
+async def _busy(runner: object, bundle: Bundle, seconds: float) -> tuple[float, float]:
+    """Share of the time that the engine had a batch, and images/s, with requests of ready pixels."""
+    engine = Remade("tensorrt", "fp16", lambda: runner)  # type: ignore[arg-type, return-value]
+    pixels = np.resize(bundle.probe.pixels, (_REQUEST, *bundle.probe.pixels.shape[1:]))
+    measured_s = engines.measure(engine, pixels, _REQUEST)
+    infer_s: list[float] = []
+
+    def seen(batch: Batch) -> None:
+        infer_s.append(batch.infer_s)
+
+    admission = Admission(_REQUEST * _AT_ONCE, 60)
+    start = partial(engines.start, engine, classes=bundle.manifest.labels.classes)
+    batcher = Batcher([start], Device("gpu"), Pace(measured_s), max(measured_s), admission, seen)
+    ends_s = time.monotonic() + seconds
+    answered = 0
+
+    async def caller() -> None:
+        nonlocal answered
+        while time.monotonic() < ends_s:
+            places = batcher.reserve(_REQUEST, Caller(), time.monotonic() + 60)
+            await asyncio.gather(*(place.submit(image) for place, image in zip(places, pixels, strict=True)))
+            for place in places:
+                place.release()
+            answered += _REQUEST
+
+    began_s = time.monotonic()
+    await asyncio.gather(*(caller() for _ in range(_AT_ONCE)))
+    took_s = time.monotonic() - began_s
+    return sum(infer_s) / took_s, answered / took_s
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.plans", description=__doc__)
+    parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp16")
+    parser.add_argument("--max-batch", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "plans.json")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
