@@ -83,8 +83,10 @@ def made(
 def _made(way: Way, bundle: Bundle, precision: str, gpu: Gpu, builder: Builder, progress: Progress) -> Made:
     data = builder.build(_graph(way, bundle, precision, gpu), progress)
     runner = Runner(data, gpu.index)
-    found = max((_compared(runner, bundle, size) for size in runner.sizes), key=lambda one: one.max_dp)
-    if not found.kept(precision):
+    by_size = [_compared(runner, bundle, size) for size in runner.sizes]
+    failed = [one for one in by_size if not one.kept(precision)]
+    found = max(failed or by_size, key=lambda one: one.max_dp)
+    if failed:
         raise ExportError(
             f"The plan does not answer the bundle's probe as its export did: max |Δp| {found.max_dp:.2g}, best class "
             f"kept for {found.sure_agreement:.1%} of {found.sure_images} sure images. Try another --precision or --se."
