@@ -20,7 +20,8 @@ from export import narrow
 from export.outline import outline
 from export.progress import Progress
 from plans.gpus import Gpu, NoGpu, gpus
-from plans.store import Store, Target
+from plans.sidecar import Target
+from plans.store import Store
 from server import engines
 from server.admission import Admission
 from server.batch import Batch
@@ -32,7 +33,6 @@ from server.waiting import Caller
 
 _REQUEST = 32  # images
 _AT_ONCE = 6  # requests
-_POOLED_ABOVE = 14 * 14
 _WORKSPACE_BYTES = 4 << 30
 
 
@@ -57,14 +57,14 @@ def _measured(folder: Path, gpu: Gpu, options: argparse.Namespace) -> dict[str, 
     from export.tensorrt import timing
     from export.tensorrt.adapted import adapted
     from export.tensorrt.build import Builder
-    from export.tensorrt.ways import kernels
+    from export.tensorrt.ways import POOLED_ABOVE, kernels
     from plans.runner import TENSORRT, Runner
 
     bundle = files.read(seresnet50.export(folder / "bundles"))
     batches = tuple(1 << power for power in range(options.max_batch.bit_length()))
     builder = Builder(batches, _WORKSPACE_BYTES, gpu.index, Target.of(gpu, TENSORRT), Store(folder))
     progress, runners = Progress(), {}
-    for name, graph in _graphs(bundle, folder, options.precision).items():
+    for name, graph in _graphs(bundle, folder, options.precision, POOLED_ABOVE).items():
         progress.step(f"building {name}")
         if name == "plugin":
             major, minor = gpu.compute_capability.split(".")
@@ -78,14 +78,14 @@ def _measured(folder: Path, gpu: Gpu, options: argparse.Namespace) -> dict[str, 
     return {"machine": machine, "images_per_s": rates, "busy": busy, "batcher_images_per_s": rate}
 
 
-def _graphs(bundle: Bundle, folder: Path, precision: str) -> dict[str, bytes]:
+def _graphs(bundle: Bundle, folder: Path, precision: str, pooled_above: int) -> dict[str, bytes]:
     """By way, and without SE."""
     made = {}
     for name, path in {"native": bundle.graph("fp32")[1], "without SE": graph_without_se(bundle, folder)}.items():
         plain = path.read_bytes()
         made[name] = plain if precision == "fp32" else narrow.to_16_bit(plain, precision)
     blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
-    return {**made, "plugin": outline(made["native"], blocks, pooled_above=_POOLED_ABOVE).model}
+    return {**made, "plugin": outline(made["native"], blocks, pooled_above=pooled_above).model}
 
 
 async def _busy(runner: object, bundle: Bundle, seconds: float) -> tuple[float, float]:

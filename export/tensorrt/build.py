@@ -15,7 +15,8 @@ from export.tensorrt.network import parsed
 from export.tensorrt.watching import Watching
 from plans.contexts import INPUT
 from plans.messages import Messages, messages
-from plans.store import Store, Target
+from plans.sidecar import Target
+from plans.store import Store
 
 
 @dataclass(frozen=True)

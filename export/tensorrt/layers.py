@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorrt as trt
 
-from plans.store import Layers
+from plans.sidecar import Layers
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,12 @@ from export.tensorrt import adapted, build, layers, timing, ways
 from export.tensorrt.build import Builder
 from export.tensorrt.timing import Seconds
 from export.tensorrt.ways import Made
-from plans import store
+from plans import sidecar
 from plans.errors import PlanError
 from plans.gpus import Gpu
 from plans.runner import TENSORRT
-from plans.store import Plan, Sidecar, Store, Target, Way
+from plans.sidecar import Sidecar, Target, Way
+from plans.store import Plan, Store
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def planned(bundle: Bundle, precision: str, gpu: Gpu, wish: Wish, kept: Store, p
     wanted = ways.ways(wish.se)
     target = Target.of(gpu, TENSORRT)
     made_from = _made_from(bundle, precision, target, wish, wanted)
-    key = store.key(made_from)
+    key = sidecar.key(made_from)
     with kept.lock(lambda: progress.step("waiting for another build")):
         if not wish.rebuild and (plan := _whole(kept.get(key))):
             progress.step(f"{precision}: there already, as {plan.path.name}")
@@ -75,7 +76,7 @@ def _whole(plan: Plan | None) -> Plan | None:
 def _made_from(bundle: Bundle, precision: str, target: Target, wish: Wish, wanted: tuple[Way, ...]) -> dict[str, str]:
     """All that a plan depends on: with any other value it is another plan."""
     return {
-        "schema": str(store.SCHEMA),
+        "schema": str(sidecar.SCHEMA),
         "graph": bundle.graph(precision)[0].sha256,
         "precision": precision,
         "parser": str(trt.get_nv_onnx_parser_version()),
@@ -99,8 +100,8 @@ def _sidecar(
     seconds: dict[Way, Seconds],
 ) -> Sidecar:
     return Sidecar(
-        schema=store.SCHEMA,
-        key=store.key(made_from),
+        schema=sidecar.SCHEMA,
+        key=sidecar.key(made_from),
         created=datetime.datetime.now(datetime.UTC).isoformat(),
         bundle=f"{bundle.manifest.name}/{bundle.manifest.version}",
         graph_sha256=bundle.graph(precision)[0].sha256,

@@ -15,11 +15,11 @@ from export.tensorrt.build import Builder
 from plans.errors import PlanError
 from plans.gpus import Gpu
 from plans.runner import Runner
-from plans.store import Way
+from plans.sidecar import Way
 
 log = logging.getLogger(__name__)
 
-_POOLED_ABOVE = 14 * 14
+POOLED_ABOVE = 14 * 14
 """Pixels of a map above which TensorRT's own pooling feeds the gate's kernel, as that one has one block an image."""
 
 
@@ -107,7 +107,7 @@ def _graph(way: Way, bundle: Bundle, precision: str, gpu: Gpu) -> bytes:
     major, minor = gpu.compute_capability.split(".")
     kernels().register((int(major), int(minor)))
     blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
-    outlined = outline(plain, blocks, pooled_above=_POOLED_ABOVE)
+    outlined = outline(plain, blocks, pooled_above=POOLED_ABOVE)
     if not outlined.blocks:
         raise ExportError("None of the network's SE blocks is of the kind that the kernels compute: use --se native.")
     return outlined.model

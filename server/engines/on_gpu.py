@@ -8,7 +8,8 @@ from types import ModuleType
 from bundle.files import Bundle
 from bundle.manifest import Graph
 from plans.gpus import Gpu
-from plans.store import Plan, Store, Target
+from plans.sidecar import Target
+from plans.store import Plan, Store
 from server.engines import Engine, ortcuda
 from server.engines.candidate import Candidate
 from server.engines.ortcuda import OrtCudaEngine

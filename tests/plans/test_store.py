@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from bundle.parity import Parity
+from plans import sidecar as known
 from plans import store
 from plans.errors import PlanError
 from plans.gpus import Gpu
-from plans.store import Layers, Sidecar, Store, Target
+from plans.sidecar import Layers, Sidecar, Target
+from plans.store import Store
 from tests.conftest import REPOSITORY
 
 H200 = Gpu(0, "NVIDIA H200", "9.0", 132, "13.1")
@@ -23,9 +25,9 @@ DATA = b"ftrt" + bytes(20) + bytes([11, 4, 0, 106]) + b"an engine"
 
 
 def sidecar(created: str = "2026-01-01", data: bytes = DATA, **changed: object) -> Sidecar:
-    known = Sidecar(
-        schema=store.SCHEMA,
-        key=store.key([created]),
+    told = Sidecar(
+        schema=known.SCHEMA,
+        key=known.key([created]),
         created=created,
         bundle="demo/1",
         graph_sha256="g",
@@ -40,7 +42,7 @@ def sidecar(created: str = "2026-01-01", data: bytes = DATA, **changed: object) 
         sha256=hashlib.sha256(data).hexdigest(),
         bytes=len(data),
     )
-    return dataclasses.replace(known, **changed)  # type: ignore[arg-type]
+    return dataclasses.replace(told, **changed)  # type: ignore[arg-type]
 
 
 def test_what_was_put_is_found_again_the_newest_first(tmp_path: Path) -> None:
@@ -79,8 +81,8 @@ def test_a_plan_fits_nothing_but_its_target(tmp_path: Path, other: dict[str, obj
     [
         (lambda text: "{", "counts as not there"),
         (lambda text: "[]", ""),
-        (lambda text: json.dumps({**json.loads(text), "schema": store.SCHEMA - 1}), ""),
-        (lambda text: json.dumps({**json.loads(text), "schema": store.SCHEMA + 1}), ""),
+        (lambda text: json.dumps({**json.loads(text), "schema": known.SCHEMA - 1}), ""),
+        (lambda text: json.dumps({**json.loads(text), "schema": known.SCHEMA + 1}), ""),
         (lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "parity"}), "parity is missing"),
         (lambda text: text.replace('"plugin"', '"magic"', 1), "must be one of native, plugin"),
     ],
@@ -137,8 +139,8 @@ def test_the_version_of_a_plan_is_read_from_its_header() -> None:
 
 
 def test_keys_differ_where_anything_differs_and_not_by_order() -> None:
-    assert store.key({"a": "1", "b": "2"}) == store.key({"b": "2", "a": "1"})
-    assert len({store.key(made) for made in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {})}) == 4
+    assert known.key({"a": "1", "b": "2"}) == known.key({"b": "2", "a": "1"})
+    assert len({known.key(made) for made in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {})}) == 4
 
 
 def test_timings_are_kept_for_a_version_and_a_kind_of_gpu(tmp_path: Path) -> None:

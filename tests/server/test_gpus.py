@@ -27,7 +27,8 @@ from bundle.errors import BundleError
 from bundle.files import Bundle
 from export import narrow
 from plans.gpus import Gpu
-from plans.store import Store, Target
+from plans.sidecar import Target
+from plans.store import Store
 from server.app import HUNG
 from server.engines import EngineLost, on_gpu, ortcuda
 from server.engines.choice import Choice, Chooser, Machine

@@ -23,7 +23,8 @@ from export import proof
 from export.errors import ExportError
 from export.tensorrt import command
 from plans.gpus import Gpu
-from plans.store import Store, Target
+from plans.sidecar import Target
+from plans.store import Store
 from tests.conftest import REPOSITORY
 from tests.fake_cuda import Cuda
 from tests.fake_tensorrt import VERSION, Trt
