@@ -16,12 +16,12 @@ from export.errors import ExportError
 from export.progress import Progress
 from plans.errors import PlanError
 from plans.gpus import Gpu, NoGpu, gpus
+from plans.graphs import PRECISIONS, proven
 from plans.store import Plan, Store
 
 NAME = "build-engine"
 HELP = "build TensorRT plans of a bundle for a GPU of this machine, into the cache folder"
-_PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8-trt", "fp8": "fp8"}
-"""As users say them, and the bundle's graphs for TensorRT."""
+_PRECISIONS = {told: graph for graph, told in PRECISIONS.items()}
 _LEAST = {"bf16": 8.0, "fp8": 8.9}
 """The compute capability that has arithmetic of the type (TensorRT's support matrix)."""
 _MIB = 1 << 20
@@ -94,11 +94,8 @@ def _end_with_stdin() -> None:
 
 def _proven(bundle: Bundle, gpu: Gpu) -> list[str]:
     """The graphs below fp32 whose proof was kept and that the GPU has arithmetic for; where there is none, fp32."""
-    rows = {(row.file, row.precision) for row in bundle.manifest.parity}
-    known = set(_PRECISIONS.values()) - {"fp32"}
-    graphs = [graph for graph in bundle.manifest.graphs if (graph.file, graph.precision) in rows]
-    fitting = [graph.precision for graph in graphs if graph.precision in known and _has(gpu, graph.precision)]
-    return fitting or ["fp32"]
+    graphs = proven(bundle, PRECISIONS.keys() - {"fp32"})
+    return [graph.precision for graph in graphs if _has(gpu, graph.precision)] or ["fp32"]
 
 
 def _has(gpu: Gpu, precision: str) -> bool:
