@@ -97,11 +97,19 @@ class _Graph:
             if node is None or node.op_type != kind or self._uses[node.output[0]] != 1:
                 return None
             chain.insert(0, node)
-        mean = chain[0]
+        mean, first, _, second, _ = chain
         axes = self._weights.get(mean.input[1]) if len(mean.input) > 1 else None
         spatial = axes is not None and sorted(numpy_helper.to_array(axes) % 4) == [2, 3]
         kept = next((item.i for item in mean.attribute if item.name == "keepdims"), 1)
-        return chain if mean.input[0] == x and spatial and kept else None
+        linear = self._is_linear(first) and self._is_linear(second)
+        return chain if mean.input[0] == x and spatial and kept and linear else None
+
+    def _is_linear(self, convolution: NodeProto) -> bool:
+        """Whether it is 1x1 and nothing else: functions have no attributes."""
+        weight = self._weights.get(convolution.input[1])
+        told = {item.name: item.ints or [item.i] for item in convolution.attribute}
+        plain = set(told.get("strides", [1])) | set(told.get("group", [1])) == {1} and not any(told.get("pads", []))
+        return weight is not None and list(weight.dims[2:]) == [1, 1] and plain
 
     def _replace_gate(self, name: str, x: str, chain: Sequence[NodeProto]) -> None:
         mean, first, _, second, _ = chain

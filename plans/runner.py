@@ -67,7 +67,14 @@ class Runner:
         except BaseException:
             self._free.put(slot)
             raise
-        return lambda: self._rows(slot, done, len(pixels))
+        held = [slot]
+
+        def rows() -> Probabilities:
+            if not held:
+                raise RuntimeError("The rows of a batch were taken twice. This is a bug.")
+            return self._rows(held.pop(), done, len(pixels))
+
+        return rows
 
     def run(self, pixels: Pixels, at_once: int | None = None) -> Probabilities:
         """(n, height, width, 3) to (n, classes), in as many batches as it takes, of `at_once` images or the largest."""

@@ -195,3 +195,13 @@ def test_hard_sigmoids_are_left_as_they_are() -> None:
     outlined = outline(model, blocks)
     assert (outlined.blocks, outlined.left) == ((), tuple(blocks))
     assert outlined.model == onnx.load_from_string(model).SerializeToString(deterministic=True)
+
+
+def test_what_looks_like_a_gate_and_strides_is_left_as_it_is(bundle: Bundle, blocks: list[str]) -> None:
+    model = onnx.load_from_string(bundle.graph("fp32")[1].read_bytes())
+    inside = [node for node in model.graph.node if node.name.startswith(f"{blocks[0]}/se/")]
+    node = next(node for node in inside if node.op_type == "Conv")
+    kept = [item for item in node.attribute if item.name != "strides"]
+    del node.attribute[:]
+    node.attribute.extend([*kept, onnx.helper.make_attribute("strides", [2, 2])])
+    assert outline(model.SerializeToString(), blocks).left == (blocks[0],)

@@ -49,6 +49,13 @@ def test_a_batch_is_copied_in_while_the_one_before_it_is_computed(make: Callable
     assert np.abs(first() - expected[:4]).max() < 1e-4
 
 
+def test_rows_are_taken_once(make: Callable[..., Any], bundle: Bundle) -> None:
+    rows = make().start(bundle.probe.pixels[:1])
+    rows()
+    with pytest.raises(RuntimeError, match="This is a bug"):
+        rows()
+
+
 def test_each_size_is_launched_as_one_cuda_graph(make: Callable[..., Any], gpu: Cuda, bundle: Bundle) -> None:
     runner = make()
     before = gpu.launched
