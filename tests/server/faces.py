@@ -169,6 +169,10 @@ def choose(bundle: Bundle) -> Choice:
     return Choice(OrtCpuEngine(bundle.graph("fp32")[1], threads=2), "a test's")
 
 
+PATIENT = {"max_wait_ms": 600_000, "default_timeout_ms": 600_000}
+"""However slow the machine, what is sent at once is admitted, as far as the queue has places."""
+
+
 @asynccontextmanager
 async def running(
     bundles: Path,
@@ -177,8 +181,8 @@ async def running(
     gpus: int = 0,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """Start a server on free ports and stop it at the end."""
-    chosen = dataclasses.replace(Settings(bundles=bundles, http_port=0, grpc_port=0), **settings)
+    """Start a server on free ports and stop it at the end. It is patient if not told otherwise."""
+    chosen = dataclasses.replace(Settings(bundles=bundles, http_port=0, grpc_port=0), **(PATIENT | settings))
     app = App(chosen, choose, [Gpu(number, "a fake", "9.0", 132, "13.1") for number in range(gpus)])
     ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))

@@ -46,7 +46,7 @@ class Timed(KnowsProbe):
 @pytest.fixture
 def installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Two engines of set speeds, by engine and precision; 0 for one that does not work."""
-    seconds = {"slow fp32": 2e-3, "fast fp32": 1e-3, "fast bf16": 5e-4, "slow int8": 2e-4, "fast int8": 1e-4}
+    seconds = {"slow fp32": 16e-3, "fast fp32": 8e-3, "fast bf16": 4e-3, "slow int8": 2e-3, "fast int8": 1e-3}
     Timed.made.clear()
 
     def maker(name: str):

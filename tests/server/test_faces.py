@@ -5,6 +5,7 @@ import base64
 import dataclasses
 import functools
 import random
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundle import files
-from bundle.images import to_picture
+from bundle.images import Pixels, to_picture
 from bundle.predictions import Probabilities
 from server.engines import Engine
 from server.engines.choice import Choice
@@ -175,6 +176,17 @@ async def test_the_query_wins_over_json(two_models: Path) -> None:
         assert (mixed["model"], mixed["version"], len(mixed["predictions"])) == ("demo", "1", 2)
 
 
+class Unhurried:
+    """Takes so long for each batch that images come meanwhile, and that large batches are the best on any machine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.precision, self._run = engine.name, engine.precision, engine.run
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        time.sleep(0.02)
+        return self._run(pixels)
+
+
 @both
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), share=st.floats(0, 0.7))
@@ -186,7 +198,7 @@ def test_of_64_at_once_whoever_stays_gets_the_own_answer_in_shared_batches(
     leaving = [chance.random() < share for _ in photos]
 
     async def scenario() -> None:
-        async with running(demo.parents[1]) as server:
+        async with running(demo.parents[1], lambda bundle: Choice(Unhurried(choose(bundle).engine), "")) as server:
             client = server.client(face)
             tasks = [asyncio.create_task(client.classify(photo)) for photo in photos]
             for task, leaves in zip(tasks, leaving, strict=True):

@@ -96,7 +96,7 @@ async def test_a_server_whose_engine_hangs_says_that_only_a_new_process_helps(de
 async def test_corrupt_images_among_the_load_fail_nobody_else(face: str, demo: Path) -> None:
     """5 % of 400 images, in all positions."""
     chance = random.Random(5)
-    async with running(demo.parents[1], max_wait_ms=60_000, queue_images=512) as server:
+    async with running(demo.parents[1], queue_images=512) as server:
         client = server.client(face)
         good = [jpeg(seed) for seed in range(20)]
         photos = [good[chance.randrange(20)] for _ in range(400)]

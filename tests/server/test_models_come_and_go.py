@@ -208,7 +208,7 @@ async def test_thirty_reloads_under_load_fail_no_request(root: Path) -> None:
     def choose_fast(bundle: files.Bundle) -> Choice:
         return Choice(KnowsProbe(bundle), "")
 
-    async with running(root, choose_fast, admin_token=TOKEN, max_wait_ms=60_000) as server:
+    async with running(root, choose_fast, admin_token=TOKEN) as server:
         stop = asyncio.Event()
 
         async def ask(client: object, seed: int) -> list[str]:

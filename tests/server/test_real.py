@@ -21,10 +21,6 @@ from tests.trained import weights
 pytestmark = pytest.mark.anyio
 
 
-PATIENT = {"queue_images": 1000, "max_wait_ms": 600_000, "default_timeout_ms": 600_000, "exact_pixels": True}
-"""Every photo at once is admitted, however slow the machine."""
-
-
 def hits(ranked: Sequence[Sequence[str]], truth: Sequence[str]) -> tuple[float, float]:
     """Top-1 and top-5 in percent."""
     first = [ids[0] == true for ids, true in zip(ranked, truth, strict=True)]
@@ -55,7 +51,7 @@ async def test_a_real_mobilenet_is_as_accurate_over_http_as_in_timm(
     expected = hits([[ids[index] for index in row] for row in order.tolist()], truth)
 
     convert(checkpoint, Wishes(bundles=tmp_path, arch="timm:tf_mobilenetv3_small_100"), Progress(STEPS))
-    async with running(tmp_path, **PATIENT) as server:
+    async with running(tmp_path, queue_images=1000, exact_pixels=True) as server:
         found = hits(await ranked(server.rest, photos), truth)
     assert expected[0] > 75  # 80.3 on a thousand photos of the kind
     assert np.abs(np.subtract(found, expected)).max() <= 0.5
@@ -70,7 +66,7 @@ async def test_a_real_cifar_network_is_accurate_over_grpc(
     """Measured elsewhere on all 10,000 test images: 79.0 % raw and 82.6 % averaged; here are 500 of them."""
     photos = sorted((shared / "cifar10").rglob("*.jpg"))
     convert(weights(shared, file), Wishes(bundles=tmp_path, labels="cifar-10"), Progress(STEPS))
-    async with running(tmp_path, **PATIENT) as server:
+    async with running(tmp_path, queue_images=1000, exact_pixels=True) as server:
         found = hits(await ranked(server.rpc, photos), [path.parent.name for path in photos])
     assert found[0] >= least
     assert found[1] >= 98
