@@ -174,7 +174,7 @@ class Server:
     def until(self, text: str) -> str:
         """The line of the log with that text, when it comes."""
         try:
-            while text not in (line := self._lines.get(timeout=60)):
+            while text not in (line := self._lines.get(timeout=300)):
                 self.log += line
         except queue.Empty:
             raise AssertionError(self.log) from None
