@@ -1,12 +1,14 @@
 """The store of plans: whole or not at all, for one target, and never misused."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import select
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -163,23 +165,22 @@ with Store(Path(sys.argv[1])).lock(lambda: print("waits", flush=True)):
 
 
 def test_one_build_at_a_time_and_one_that_died_holds_nothing_up(tmp_path: Path) -> None:
-    def start() -> "subprocess.Popen[str]":
-        arguments = [sys.executable, "-c", HOLD, str(tmp_path)]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(arguments, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True)
+    @contextlib.contextmanager
+    def build() -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+        arguments, pipe = [sys.executable, "-c", HOLD, str(tmp_path)], subprocess.PIPE
+        with subprocess.Popen(arguments, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout
+            try:
+                yield process, process.stdout
+            finally:
+                process.kill()
 
-    with start() as first, start() as second:
-        assert first.stdout
-        assert second.stdout
-        outputs = {first.stdout: first, second.stdout: second}
-        (told,), _, _ = select.select(list(outputs), [], [], 30)
-        holder = outputs.pop(told)
-        (waiting,) = outputs
-        assert told.readline() == "held\n"
-        assert waiting.readline() == "waits\n"
-        holder.kill()
-        assert waiting.readline() == "held\n"
-        outputs[waiting].kill()
+    with build() as (first, first_told):
+        assert first_told.readline() == "held\n"
+        with build() as (_, second_told):
+            assert second_told.readline() == "waits\n"
+            first.kill()
+            assert second_told.readline() == "held\n"
 
 
 def test_a_cache_folder_that_cannot_be_written_is_told_with_the_cure(tmp_path: Path) -> None:
