@@ -75,6 +75,34 @@ def palette_with_alpha() -> bytes:
     return encoded(image, "PNG", transparency=bytes(range(0, 256, 16)))
 
 
+def inserted(data: bytes, at: int, piece: bytes) -> bytes:
+    return data[:at] + piece + data[at:]
+
+
+def jpeg_segment(marker: int, data: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+
+def fractions(count: int) -> bytes:
+    """EXIF whose orientation is many fractions: a reader that makes them all takes long for one small number."""
+    entry = struct.pack(">HHHII", 1, 0x0112, 5, count, 26) + bytes(4)
+    return b"MM\0*\0\0\0\x08" + entry + bytes(8 * count)
+
+
+def overlapping(entries: int, size: int) -> bytes:
+    """EXIF whose entries all point at the same bytes: a reader that copies them needs many times the file's size."""
+    entry = struct.pack(">HHII", 0x9000, 7, size, 8)
+    return b"MM\0*\0\0\0\x08" + struct.pack(">H", entries) + entry * entries + bytes(4 + size)
+
+
+def many_chunks(count: int) -> bytes:
+    """A WebP with empty chunks behind its picture."""
+    still = encoded(ground(), "WEBP")[12:]
+    canvas = struct.pack("<4sI4x", b"VP8X", 10) + (95).to_bytes(3, "little") + (79).to_bytes(3, "little")
+    body = b"WEBP" + canvas + still + b"none\0\0\0\0" * count
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def files() -> dict[str, bytes]:
     plain = encoded(ground())
     frames = [ground(), ground().transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
@@ -104,6 +132,15 @@ def files() -> dict[str, bytes]:
         "damaged_exif.jpg": encoded(ground(), exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"),
         "html_polyglot.jpg": plain + b"<html><script>alert(1)</script></html>",
         "plain.png": encoded(ground(), "PNG"),
+        "exif_segments.jpg": inserted(plain, 2, jpeg_segment(0xE1, b"Exif\0\0") * 1001),
+        "comments.jpg": inserted(plain, 2, jpeg_segment(0xFE, b"") * 1001),
+        "escapes.jpg": inserted(plain, 2, b"\xff\x00" * 40_000),
+        "chunks.png": inserted(encoded(ground(), "PNG"), 33, png_chunk(b"tIME", b"") * 1001),
+        "pixel_chunks.png": inserted(encoded(ground(), "PNG"), 33, png_chunk(b"IDAT", b"") * 1001),
+        "chunks.webp": many_chunks(1001),
+        "exif_of_fractions.png": inserted(encoded(ground(), "PNG"), 33, png_chunk(b"eXIf", fractions(4000))),
+        "exif_overlapping.png": inserted(encoded(ground(), "PNG"), 33, png_chunk(b"eXIf", overlapping(1000, 20_000))),
+        "frames_that_warn.png": inserted(encoded(ground(), "PNG"), 33, png_chunk(b"acTL", bytes(8)) * 500),
         **{f"orientation_{tag}.png": oriented(tag) for tag in range(1, 9)},
     }
 
