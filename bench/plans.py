@@ -1,4 +1,4 @@
-"""`python -m bench.plans`: SE-ResNet-50 in TensorRT both ways, beside ResNet-50, and how busy a server keeps it."""
+"""`python -m bench.plans`: SE-ResNet-50 in TensorRT in every way, beside ResNet-50, and how busy a server keeps it."""
 
 import argparse
 import asyncio
@@ -19,6 +19,7 @@ from bundle.files import Bundle
 from export import narrow
 from export.outline import outline
 from export.progress import Progress
+from export.tensorrt.pooled import pooled
 from plans.gpus import Gpu, NoGpu, gpus
 from plans.sidecar import Target
 from plans.store import Store
@@ -55,7 +56,6 @@ def main() -> None:
 
 def _measured(folder: Path, gpu: Gpu, options: argparse.Namespace) -> dict[str, Any]:
     from export.tensorrt import timing
-    from export.tensorrt.adapted import adapted
     from export.tensorrt.build import Builder
     from export.tensorrt.ways import POOLED_ABOVE, kernels
     from plans.runner import TENSORRT, Runner
@@ -69,9 +69,9 @@ def _measured(folder: Path, gpu: Gpu, options: argparse.Namespace) -> dict[str, 
         if name == "plugin":
             major, minor = gpu.compute_capability.split(".")
             kernels().register((int(major), int(minor)))
-        runners[name] = Runner(builder.build(adapted(graph), progress), gpu.index)
+        runners[name] = Runner(builder.build(graph, progress), gpu.index)
     seconds = timing.measured(runners, bundle.probe.pixels)
-    fastest = runners[timing.fastest({way: seconds[way] for way in ("native", "plugin")})]
+    fastest = runners[timing.fastest({way: seconds[way] for way in ("native", "pooled", "plugin")})]
     busy, rate = asyncio.run(_busy(fastest, bundle, options.seconds))
     rates = {name: {size: int(size) / took for size, took in sizes.items()} for name, sizes in seconds.items()}
     machine = {"gpu": gpu.name, "driver": gpu.driver, "tensorrt": TENSORRT, "precision": options.precision}
@@ -85,7 +85,8 @@ def _graphs(bundle: Bundle, folder: Path, precision: str, pooled_above: int) -> 
         plain = path.read_bytes()
         made[name] = plain if precision == "fp32" else narrow.to_16_bit(plain, precision)
     blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
-    return {**made, "plugin": outline(made["native"], blocks, pooled_above=pooled_above).model}
+    plugin = outline(made["native"], blocks, pooled_above=pooled_above).model
+    return {**made, "pooled": pooled(made["native"], blocks)[0], "plugin": plugin}
 
 
 async def _busy(runner: object, bundle: Bundle, seconds: float) -> tuple[float, float]:

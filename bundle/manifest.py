@@ -86,13 +86,18 @@ class LabelsRow:
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX file of the bundle."""
+    """One ONNX file of the bundle.
+
+    `largest_weight`: the largest magnitude among the weights of an `int8` graph, which decides what it needs of a CPU
+    (see `bundle.overflow`). Bundles before it do not tell; their weights reach 127.
+    """
 
     file: str
     sha256: str
     bytes: int
     precision: str
     opset: int
+    largest_weight: int | None = None
 
 
 @dataclass(frozen=True)

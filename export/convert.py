@@ -27,7 +27,7 @@ from bundle.manifest import (
 )
 from bundle.predictions import Probabilities
 from bundle.probe import Probe
-from export import graph, judge, proof, samples
+from export import graph, judge, proof, quantise, samples
 from export.card import card
 from export.errors import ExportError
 from export.graph import ServedNetwork
@@ -158,6 +158,11 @@ def _proven(
     )
 
 
+def _graph(file: str, model: bytes, precision: str, opset: int) -> Graph:
+    largest = quantise.largest_weight(model) if precision == "int8" else None
+    return Graph(file, hashlib.sha256(model).hexdigest(), len(model), precision, opset, largest)
+
+
 def _written(
     wished: _Wished,
     model: bytes,
@@ -180,10 +185,7 @@ def _written(
         source=Source(source.file, source.sha256, layout, source.taken, wished.url),
         preprocessing=wished.preprocessing,
         labels=LabelsRow(wished.label_set, len(wished.labels), labels.sha256(table)),
-        graphs=tuple(
-            Graph(file, hashlib.sha256(content).hexdigest(), len(content), precision, opset)
-            for file, (content, precision, opset) in graphs.items()
-        ),
+        graphs=tuple(_graph(file, content, precision, opset) for file, (content, precision, opset) in graphs.items()),
         parity=(*parity, *(row for extra in more for row in extra.rows)),
         probe_sha256=hashlib.sha256(probe_file).hexdigest(),
         tools={tool: version(tool) for tool in ("sesame", "torch", "onnx", "onnxscript", "onnxruntime")},

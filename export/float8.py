@@ -6,7 +6,9 @@ import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
+
+from export.scales import along_axis
 
 _E4M3 = ml_dtypes.float8_e4m3fn
 _STRETCH = np.float32(127 / 448)
@@ -34,17 +36,9 @@ def to_fp8(quantised: bytes, plain: bytes) -> bytes:
                 _put(held[zero], np.zeros(tuple(held[zero].dims), _E4M3))
             if source in held:
                 weights = numpy_helper.to_array(floats[source.removesuffix(_QUANTISED)])
-                _put(held[source], (weights / _along(node, scales[scale], weights.ndim)).astype(_E4M3))
+                _put(held[source], (weights / along_axis(node, scales[scale], weights.ndim)).astype(_E4M3))
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
-
-
-def _along(node: NodeProto, scale: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    """The scale so that it is broadcast along the axis that it is told for."""
-    if not scale.ndim:
-        return scale
-    axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
-    return scale.reshape([-1 if dimension == axis else 1 for dimension in range(dimensions)])
 
 
 def _put(tensor: TensorProto, values: NDArray[Any]) -> None:

@@ -21,6 +21,10 @@ class ServedNetwork(nn.Module):
 
     The mean is subtracted before the first convolution and not folded into it: that one pads with zeros, and a folded
     mean would pad with something else. `mean` and `std` are RGB also of a network that takes blue, green, red (`bgr`).
+
+    Pixels are cast before they are transposed: TensorRT allows a uint8 input to go into a cast and nowhere else
+    (NVIDIA/TensorRT #3985). The transposed tensor is made contiguous: behind one in channels-last order torch exports
+    each adaptive average pool as a Gather of indexes, made from the batch size (`as_strided`).
     """
 
     mean: Tensor
@@ -34,7 +38,8 @@ class ServedNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        x = pixels.float().permute(0, 3, 1, 2).contiguous()
+        x = (x - self.mean) / self.std
         return self.network(x.flip(1) if self.bgr else x).float().softmax(1)
 
 
@@ -61,10 +66,23 @@ def to_onnx(served: ServedNetwork, height: int, width: int) -> bytes:
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing. This is a bug.")
     model = program.model_proto
+    _read_pixels_once(model)
     _name_nodes(model, {name for name, _, _ in se_modules(served.network)})
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+def _read_pixels_once(model: onnx.ModelProto) -> None:
+    """Let nodes that ask for the batch size ask the cast pixels, so that the cast alone reads the input."""
+    cast = next(node for node in model.graph.node if node.op_type == "Cast" and node.input[0] == INPUT)
+    asking = [node for node in model.graph.node if INPUT in node.input and node is not cast]
+    for node in asking:
+        node.input[:] = [cast.output[0] if name == INPUT else name for name in node.input]
+    if asking:  # they may stand before the cast
+        first = onnx.NodeProto.FromString(cast.SerializeToString())
+        model.graph.node.remove(cast)
+        model.graph.node.insert(0, first)
 
 
 def _name_nodes(model: onnx.ModelProto, se_modules: set[str]) -> None:

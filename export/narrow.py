@@ -1,20 +1,30 @@
 """Narrow: a graph with everything between normalisation and softmax in 16 bit, as GPUs want it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper, version_converter
+from numpy.typing import DTypeLike
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper, version_converter
 
+from export import scales
 from export.errors import ExportError
 from export.graph import INPUT, OUTPUT
 
 OPSET = {"fp16": 20, "bf16": 22}
 """ONNX knows convolutions and pools of bfloat16 from opset 22 on."""
 
-_NORMALISING = ("Transpose", "Cast", "Sub", "Div")  # what `ServedNetwork` does before the network
+_NORMALISING = ("Cast", "Transpose", "Sub", "Div")  # what `ServedNetwork` does before the network
 _TYPES = {"fp16": (TensorProto.FLOAT16, np.float16), "bf16": (TensorProto.BFLOAT16, ml_dtypes.bfloat16)}
+
+_SPELT_OUT: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "HardSwish": (("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),),
+    "Mish": (("Softplus", {}), ("Tanh", {})),
+}
+"""Activations that TensorRT does not take in bfloat16: x times these functions of x, one after the other, which it
+does."""
 
 
 def to_16_bit(model: bytes, precision: str) -> bytes:
@@ -26,15 +36,13 @@ def to_16_bit(model: bytes, precision: str) -> bytes:
     kind, numbers = _TYPES[precision]
     narrowed = version_converter.convert_version(onnx.load_from_string(model), OPSET[precision])
     graph = narrowed.graph
+    if precision == "bf16":
+        _spell_out(graph)
+    else:
+        scales.to_fp16(graph)
+    normalising = _normalising(graph.node)
+    _narrow_weights(graph, {name for node in normalising for name in node.input}, precision, numbers)
     nodes = list(graph.node)
-    normalising = _normalising(nodes)
-    kept = {name for node in normalising for name in node.input}
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
-            values = numpy_helper.to_array(tensor)
-            if precision == "fp16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-                raise ExportError(f"The weights {tensor.name} are too large for fp16: take bf16.")
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(numbers), tensor.name))
     del graph.node[:], graph.value_info[:]
     for node in nodes:
         if node.output[0] == OUTPUT:
@@ -48,6 +56,30 @@ def to_16_bit(model: bytes, precision: str) -> bytes:
             graph.node.append(node)
     onnx.checker.check_model(narrowed, full_check=True)
     return narrowed.SerializeToString(deterministic=True)
+
+
+def _narrow_weights(graph: GraphProto, kept: Container[str], precision: str, numbers: DTypeLike) -> None:
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+            values = numpy_helper.to_array(tensor)
+            if precision == "fp16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+                raise ExportError(f"The weights {tensor.name} are too large for fp16: take bf16.")
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(numbers), tensor.name))
+
+
+def _spell_out(graph: GraphProto) -> None:
+    """Put nodes that TensorRT takes in place of activations that it does not take in bfloat16."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        made = x = node.input[0] if node.input else ""
+        for kind, attributes in _SPELT_OUT.get(node.op_type, ()):
+            step = helper.make_node(kind, [made], [f"{node.output[0]}.{kind}"], f"{node.name}/{kind}", **attributes)
+            graph.node.append(step)
+            made = step.output[0]
+        if node.op_type in _SPELT_OUT:
+            node = helper.make_node("Mul", [x, made], node.output, f"{node.name}/Mul")
+        graph.node.append(node)
 
 
 def _normalising(nodes: Sequence[NodeProto]) -> list[NodeProto]:

@@ -42,7 +42,7 @@ def outline(model: bytes, blocks: Sequence[str], pooled_above: int | None = None
     the function's mean is then of one value, itself. A kernel for the whole function would pool them slowly.
     """
     outlined = onnx.load_from_string(model)
-    graph = _Graph(outlined.graph, _pixels(outlined) if pooled_above is not None else {}, pooled_above)
+    graph = _Graph(outlined.graph, map_sizes(outlined) if pooled_above is not None else {}, pooled_above)
     done = [block for block in blocks if graph.outline(block)]
     if done:
         graph.rewrite()
@@ -57,9 +57,9 @@ def outline(model: bytes, blocks: Sequence[str], pooled_above: int | None = None
 class _Graph:
     """A graph, and what is to be put in place of which of its nodes."""
 
-    def __init__(self, graph: GraphProto, pixels: Mapping[str, int], pooled_above: int | None) -> None:
+    def __init__(self, graph: GraphProto, sizes: Mapping[str, tuple[int, int]], pooled_above: int | None) -> None:
         self._graph = graph
-        self._pixels = pixels
+        self._sizes = sizes
         self._pooled_above = pooled_above
         self._maker = {name: node for node in graph.node for name in node.output}
         self._user = {name: node for node in graph.node for name in node.input}
@@ -113,7 +113,7 @@ class _Graph:
 
     def _replace_gate(self, name: str, x: str, chain: Sequence[NodeProto]) -> None:
         mean, first, _, second, _ = chain
-        pooled = self._pooled_above is not None and self._pixels.get(x, math.inf) > self._pooled_above
+        pooled = self._pooled_above is not None and _pixels(self._sizes.get(x)) > self._pooled_above
         inputs = [mean.output[0] if pooled else x]
         for convolution in (first, second):
             inputs += [convolution.input[1], self._bias(convolution)]
@@ -146,14 +146,19 @@ class _Graph:
         return user if user and user.op_type == kind and self._uses[node.output[0]] == 1 else None
 
 
-def _pixels(model: ModelProto) -> dict[str, int]:
-    """H·W of each (N, C, H, W) whose size is known before a run."""
-    sizes: dict[str, int] = {}
+def map_sizes(model: ModelProto) -> dict[str, tuple[int, int]]:
+    """Height and width of each (N, C, H, W) whose size is known before a run."""
+    sizes: dict[str, tuple[int, int]] = {}
     for row in shape_inference.infer_shapes(model).graph.value_info:
         shape = row.type.tensor_type.shape.dim
         if len(shape) == 4 and shape[2].dim_value and shape[3].dim_value:
-            sizes[row.name] = shape[2].dim_value * shape[3].dim_value
+            sizes[row.name] = shape[2].dim_value, shape[3].dim_value
     return sizes
+
+
+def _pixels(size: tuple[int, int] | None) -> float:
+    """Of a map; one of unknown size counts as infinite."""
+    return size[0] * size[1] if size else math.inf
 
 
 def _function_node(kind: str, name: str, inputs: Sequence[str], output: str) -> NodeProto:

@@ -7,6 +7,7 @@ import onnx
 
 from bundle.images import Pixels
 from bundle.manifest import ParityRow
+from bundle.overflow import LARGEST_WEIGHT
 from bundle.predictions import Probabilities
 from export import blame, float8, judge, narrow, proof, quantise
 from export.errors import ExportError
@@ -53,7 +54,10 @@ def further(
         if precision == "int8":
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
             quantised = quantise.to_int8(model, photos.calibration, progress.advance)
-            yield judging.outcome(file, precision, quantised, _runs(precision))
+            if (largest := quantise.largest_weight(quantised)) > LARGEST_WEIGHT:
+                yield Refused(precision, _overflows(largest))
+            else:
+                yield judging.outcome(file, precision, quantised, _runs(precision))
         if precision in EIGHT_BIT:
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
             quantised = eight_bit(precision, model, photos.calibration, progress.advance)
@@ -125,6 +129,14 @@ class _Judging:
         quantised = any(verdict.precision.startswith(("int8", "fp8")) for verdict in verdicts)
         worst = "\n" + blame.report(blame.layers(self.plain, made, self.photos.judged)) if quantised else ""
         return f"It loses too much:\n{sentences}{worst}"
+
+
+def _overflows(largest: int) -> str:
+    """Only a fault of the quantiser leads here: what is judged here must be what every other CPU computes."""
+    return (
+        f"Its weights reach {largest}, and beyond {LARGEST_WEIGHT} their sums overflow on CPUs without VNNI: "
+        "install the onnxruntime that this version was tested with, or report it."
+    )
 
 
 def _opset(model: bytes) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -39,14 +39,16 @@ _PIECE = 4  # images whose activations are held in memory at once
 class Rules:
     """What an engine wants quantised, in which kinds of nodes and how.
 
-    `scaled_sums`: also what an SE block has scaled, where it goes into a sum. `leaves`: whether a convolution stays in
-    float, by its groups and the shape of its weights, (outputs, inputs of a group, height, width).
+    `scaled_sums`: also what an SE block has scaled, where it goes into a sum. `seven_bits`: weights from -64 to 64
+    instead of -127 to 127. `leaves`: whether a convolution stays in float, by its groups and the shape of its weights,
+    (outputs, inputs of a group, height, width).
     """
 
     kinds: tuple[str, ...]
     activations: QuantType
     symmetric: bool
     scaled_sums: bool
+    seven_bits: bool
     leaves: Callable[[int, Sequence[int]], bool]
     options: Mapping[str, Any]
 
@@ -56,9 +58,11 @@ FOR_CPUS = Rules(
     QuantType.QUInt8,
     symmetric=False,
     scaled_sums=True,
+    seven_bits=True,
     leaves=lambda groups, shape: groups > 1 and shape[1] == 1,
     options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},  # the largest logits would be clipped
 )
+"""Weights have 7 bits, so that a CPU without VNNI computes what others do (see `bundle.overflow`)."""
 
 _INPUTS_ALONE = ("Conv", "Gemm", "MatMul", "Add")
 FOR_TENSORRT = Rules(
@@ -66,6 +70,7 @@ FOR_TENSORRT = Rules(
     QuantType.QInt8,
     symmetric=True,
     scaled_sums=False,
+    seven_bits=False,
     leaves=lambda groups, shape: groups > 1 and bool(shape[1] % 4 or shape[0] // groups % 4),
     options={
         "ActivationSymmetric": True,
@@ -106,6 +111,7 @@ def to_int8(
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(rules.kinds),
             per_channel=True,
+            reduce_range=rules.seven_bits,
             activation_type=rules.activations,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_kept_in_float(onnx.load(prepared), rules),
@@ -117,6 +123,15 @@ def to_int8(
         if not rules.scaled_sums:
             _leave_scaled_sums(quantised)
         return _stripped(quantised)
+
+
+def largest_weight(model: bytes) -> int:
+    """The largest magnitude among the graph's signed 8 bit weights; 0 where it has none."""
+    graph = onnx.load_from_string(model).graph
+    restored = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    weights = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.INT8]
+    found = [numpy_helper.to_array(tensor).astype(int) for tensor in weights if tensor.name in restored]
+    return max((int(np.abs(values).max()) for values in found), default=0)
 
 
 def _calibrate(model: Path, pixels: Pixels, rules: Rules, percentile: float, ranges: Path, advance: Advance) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from bundle import files, labels, parity
+from bundle import files, labels, overflow, parity
 from bundle.errors import BundleError
 from bundle.manifest import Graph, Manifest
 from bundle.parity import AGREEMENT, MAX_DLOGP, MAX_DP
 from bundle.probe import Probe
-from export import narrow, proof
+from export import narrow, proof, quantise
 from export.errors import ExportError
 from export.graph import INPUT, OUTPUT
 from export.progress import Progress
@@ -79,6 +79,8 @@ def _looks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "probe", lambda: _probe(folder, manifest)
     for graph in manifest.graphs:
         yield f"graph {graph.file}", lambda graph=graph: _graph(folder / graph.file, manifest)  # type: ignore[misc]
+        if graph.precision == "int8":
+            yield f"weights of {graph.file}", lambda graph=graph: _weights(folder / graph.file, graph)  # type: ignore[misc]
         yield f"parity of {graph.file}", lambda graph=graph: _parity(folder, graph, manifest)  # type: ignore[misc]
 
 
@@ -156,6 +158,16 @@ def _graph(path: Path, manifest: Manifest) -> str:
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | str]]:
     kind = value.type.tensor_type
     return value.name, kind.elem_type, [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
+
+
+def _weights(path: Path, graph: Graph) -> str:
+    """Whether every CPU computes an INT8 graph exactly. One of an older version may need VNNI, and the server knows."""
+    found = quantise.largest_weight(path.read_bytes())
+    if graph.largest_weight not in (None, found):
+        raise BundleError(f"They reach {found}, and the manifest says {graph.largest_weight}: export the bundle again.")
+    if overflow.safe(graph):
+        return f"up to {found}: exact on every CPU"
+    return f"up to {found}: only for x86 with VNNI and for ARM; export the bundle again for every CPU"
 
 
 def _parity(folder: Path, graph: Graph, manifest: Manifest) -> str:

@@ -4,9 +4,13 @@ from collections.abc import Container
 
 from bundle.files import Bundle
 from bundle.manifest import Graph
+from plans.gpus import Gpu
 
 PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8-trt": "int8", "fp8": "fp8"}
 """By the graph's own."""
+
+LEAST = {"bf16": 8.0, "fp8": 8.9}
+"""The compute capability that has arithmetic of the type (TensorRT's support matrix)."""
 
 
 def proven(bundle: Bundle, precisions: Container[str]) -> list[Graph]:
@@ -21,3 +25,15 @@ def proven(bundle: Bundle, precisions: Container[str]) -> list[Graph]:
         for graph in bundle.manifest.graphs
         if graph.precision in precisions and (graph.precision == "fp32" or (graph.file, graph.precision) in rows)
     ]
+
+
+def worth_building(bundle: Bundle, *gpus: Gpu) -> list[str]:
+    """The graphs' precisions below fp32 whose proof was kept and that all GPUs have arithmetic for; else fp32."""
+    graphs = proven(bundle, PRECISIONS.keys() - {"fp32"})
+    fit = [graph.precision for graph in graphs if all(has_arithmetic(gpu, graph.precision) for gpu in gpus)]
+    return fit or ["fp32"]
+
+
+def has_arithmetic(gpu: Gpu, precision: str) -> bool:
+    """Whether TensorRT builds a graph of that precision for the GPU."""
+    return float(gpu.compute_capability) >= LEAST.get(precision, 0)

@@ -41,9 +41,9 @@ class Messages(trt.ILogger):  # type: ignore[misc]  # tensorrt has no types
             self._errors.clear()
 
     def why(self) -> str:
-        """The last errors, for an exception's text."""
+        """The last errors, for an exception's text: one line, which TensorRT's own need not be."""
         with self._lock:
-            return "; ".join(self._errors) or "TensorRT gave no reason"
+            return "; ".join(" ".join(error.split()) for error in self._errors) or "TensorRT gave no reason"
 
 
 @functools.cache

@@ -13,8 +13,9 @@ from plans.gpus import Gpu
 SCHEMA = 1
 """Of the sidecar and of how plans are built: plans of another one are built anew."""
 
-Way = Literal["native", "plugin"]
-"""How SE blocks are computed: by TensorRT's own layers, or by the project's kernels."""
+Way = Literal["native", "pooled", "plugin"]
+"""How SE blocks are computed: by TensorRT's own layers, by them with the means as average pools, or by the project's
+kernels."""
 
 
 @dataclass(frozen=True)

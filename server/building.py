@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bundle.files import Bundle
+from plans.gpus import Gpu
+from plans.graphs import PRECISIONS, worth_building
 from server.keeper import Keeper
 from server.repository import Entry, Repository, Signature
 
@@ -19,8 +21,11 @@ _ENDS_IN_S = 2.0  # of a process that was asked to
 _LINE_BYTES = 1 << 20
 _ROOT = Path(__file__).parents[1]
 
-Commands = Callable[[Path], Sequence[Sequence[str]]]
-"""What builds the plans of a bundle's folder: one command for each GPU."""
+_WORKSPACE_MIB = 1024
+"""For one kernel: a quarter of the command's own default, as another engine has its share of the GPU's memory."""
+
+Commands = Callable[[Bundle], Sequence[Sequence[Sequence[str]]]]
+"""What builds a bundle's plans: for each precision one command for each GPU."""
 
 
 class Building:
@@ -54,32 +59,38 @@ class Building:
             await asyncio.sleep(_LOOK_S)
 
     async def _build(self, entry: Entry, bundle: Bundle) -> None:
-        """And load it again where a plan can be taken: of several precisions one may have been refused."""
+        """One precision after the other. After each the version is loaded again: from the first one on the engine that
+        served it before leaves the GPU's memory to what is built next.
+        """
         name = f"{entry.name}/{entry.version}"
         log.info("building TensorRT plans of %s; it is served by other engines meanwhile", name)
-        for command in self._commands(entry.path):
+        for commands in self._commands(bundle):
             try:
-                code = await _run(command, name)
+                codes = [await _run(command, name) for command in commands]
             except Exception:  # the system may have no room for a process, say
                 log.exception("no plan of %s was built", name)
                 return
-            if code:
+            if code := max(codes):
                 log.warning("not all plans of %s were built (exit code %d); `server doctor` tells more", name, code)
-        if await asyncio.to_thread(self._has_plans, bundle):
-            await self._keeper.again(entry)
+            elif await asyncio.to_thread(self._has_plans, bundle):
+                await self._keeper.again(entry)
+            if not entry.ready:  # it was unloaded meanwhile
+                return
 
 
-def commands(gpus: Sequence[int], max_batch: int, precision: str, cache_dir: Path) -> Commands:
+def commands(gpus: Sequence[Gpu], max_batch: int, precision: str, cache_dir: Path) -> Commands:
     """`python -m export build-engine` for each of CUDA's devices; of those of one kind the second has nothing to do.
 
     Requests have the cores first. The process ends with this one, however that ends: its standard input does.
     """
-    chosen = [] if precision == "auto" else ["--precision", precision]
+    numbers = {"--max-batch": max_batch, "--workspace-mib": _WORKSPACE_MIB, "--cache-dir": cache_dir.resolve()}
+    fixed = ["--end-with-stdin", *(str(text) for option in numbers.items() for text in option)]
 
-    def of(path: Path) -> list[list[str]]:
-        built = ["nice", "-n", "19", sys.executable, "-m", "export", "build-engine", str(path.resolve())]
-        fixed = ["--cache-dir", str(cache_dir.resolve()), "--max-batch", str(max_batch), "--end-with-stdin", *chosen]
-        return [[*built, *fixed, "--gpu", str(gpu)] for gpu in gpus]
+    def of(bundle: Bundle) -> list[list[list[str]]]:
+        proven = [PRECISIONS[graph] for graph in worth_building(bundle, *gpus)]
+        wanted = proven if precision == "auto" else [precision]
+        built = ["nice", "-n", "19", sys.executable, "-m", "export", "build-engine", str(bundle.path.resolve()), *fixed]
+        return [[[*built, "--precision", name, "--gpu", str(gpu.index)] for gpu in gpus] for name in wanted]
 
     return of
 

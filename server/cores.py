@@ -57,6 +57,15 @@ def features() -> list[str]:
     return [feature for feature in _TELLING if feature in known]
 
 
+def saturates() -> bool:
+    """Whether this CPU adds pairs of 8 bit products in 16 bits: an x86 without VNNI (see `bundle.overflow`).
+
+    True for an x86 of which the system tells nothing, as on Windows and macOS.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return x86 and {"avx512_vnni", "avx_vnni"}.isdisjoint(features())
+
+
 def _told(key: str) -> str:
     """What Linux tells of the first processor; "" elsewhere."""
     try:

@@ -19,6 +19,7 @@ from bundle.files import Bundle
 from plans.gpus import Gpu, NoGpu, gpus
 from plans.store import Store
 from server import cores
+from server.engines import on_cpu
 from server.engines.candidate import Candidate
 from server.engines.choice import Machine
 from server.settings import Settings
@@ -53,7 +54,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         return
     for package, adds in (("tensorrt-cu13", "the fastest engine"), ("triton", "this project's kernels for SE")):
         yield _package(package, adds)
-    for gpu, way in product(found, ("native", "plugin")):
+    for gpu, way in product(found, ("native", "pooled", "plugin")):
         yield _self_test(gpu, way)
     yield from _bundles(settings, found)
 
@@ -75,6 +76,9 @@ def _bundles(settings: Settings, gpus: Sequence[Gpu]) -> Iterator[Finding]:
         except BundleError as error:
             yield Finding(f"{name}/{version}", str(error).rstrip("."), "The server will not serve it.")
             continue
+        if why := on_cpu.why_not(bundle):
+            told, _, cure = why.partition(": ")
+            yield Finding(f"{name}/{version} int8", told, f"{cure.capitalize()}.")
         for candidate in machine.candidates(bundle):
             yield _tried(f"{name}/{version} {candidate.name}", candidate, bundle, settings.max_batch)
 

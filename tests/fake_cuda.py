@@ -7,6 +7,7 @@ order two streams, or reads before the end, gets wrong bytes.
 import ctypes
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
@@ -118,7 +119,9 @@ class Buffer:
     def of(cls, size: int) -> "Buffer":
         cuda.allocated += size
         memory = (ctypes.c_uint8 * size)()
-        return cls(ctypes.addressof(memory), size, memory)
+        buffer = cls(ctypes.addressof(memory), size, memory)
+        weakref.finalize(buffer, _freed, size)
+        return buffer
 
     @staticmethod
     def from_handle(ptr: int, size: int, owner: object) -> "Buffer":
@@ -127,6 +130,12 @@ class Buffer:
     def copy_to(self, dst: "Buffer", stream: Stream) -> None:
         assert self.size == dst.size
         stream.put(lambda: ctypes.memmove(dst.handle, self.handle, dst.size) and None)
+
+
+def _freed(size: int) -> None:
+    """In the thread that lets the memory go."""
+    cuda.allocated -= size
+    cuda.freed_on.append(Device.current())
 
 
 class LegacyPinnedMemoryResource:
@@ -176,6 +185,7 @@ class Cuda:
     broken: bool = False
     launched: int = 0
     allocated: int = 0
+    freed_on: list[int | None] = field(default_factory=list)  # the current GPU of each thread that gave memory back
 
 
 cuda = Cuda()

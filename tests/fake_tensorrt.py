@@ -126,6 +126,9 @@ class INetworkDefinition:
 
 
 class ParserError:
+    def __init__(self, said: str) -> None:
+        self.said = said
+
     def node_operator(self) -> str:
         return "Gelu"
 
@@ -136,7 +139,7 @@ class ParserError:
         return ["SEGate"]
 
     def desc(self) -> str:
-        return "no importer"
+        return self.said
 
     def code(self) -> Enum:
         return Enum("ErrorCode", ["UNSUPPORTED_NODE"]).UNSUPPORTED_NODE
@@ -146,17 +149,19 @@ class OnnxParser:
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self._network = network
         self.num_errors = int("parse" in trt.refuse)
+        self._said = "no importer\nfor it"
 
     def parse(self, model: bytes) -> bool:
         self._network.model = onnx.load_from_string(model)
         readers = {node.op_type for node in self._network.model.graph.node if "pixels" in node.input}
         if readers != {"Cast"}:  # NVIDIA/TensorRT #3985
-            trt.refuse.add("parse")
             self.num_errors = 1
+            self._said = "the first input has type UInt8,\nwhich a Transpose does not take"
+            return False
         return granted("parse")
 
     def get_error(self, index: int) -> ParserError:
-        return ParserError()
+        return ParserError(self._said)
 
 
 class IOptimizationProfile:
@@ -220,15 +225,15 @@ class Builder:
         while trt.hold:
             time.sleep(0.1)
         watching = config.progress_monitor
-        watching.phase_start("Building", None, trt.steps)
-        watching.phase_start("Timing", "Building", 100)
+        watching.phase_start("Building engine", None, 6)
+        watching.phase_start("Computing profile costs", "Building engine", trt.steps)
         for step in range(trt.steps):
-            watching.step_complete("Timing", step)
-            if not watching.step_complete("Building", step):
+            if not watching.step_complete("Computing profile costs", step):
                 return None
-        watching.phase_finish("Building")
+        watching.phase_finish("Computing profile costs")
+        watching.phase_finish("Building engine")
         trt.built.append(network.model)
-        if not granted("build"):
+        if not granted("build") or not granted("build for want of workspace"):
             return None
         told = json.dumps(config.batches).encode()
         return HEADER + len(told).to_bytes(4, "little") + told + network.model.SerializeToString()
@@ -286,6 +291,7 @@ class EngineInspector:
     def get_engine_information(self, format: LayerInformationFormat) -> str:
         rows: list[Any] = [{"Name": node.name, "LayerType": node.op_type} for node in self._engine.model.graph.node]
         rows += [{"Name": "Reformatting CopyNode for Input 0", "LayerType": "Reformat"}, "a name [profile 1]"]
+        rows += [{"Name": "wait_0", "LayerType": "wait"}]
         return json.dumps({"Layers": rows}) if granted("inspect") else "{}"
 
 

@@ -42,10 +42,8 @@ class Builder:
         with self._timings(config):
             plan = self._built(builder, network, config, progress)
             if plan is None:
-                raise ExportError(
-                    f"TensorRT {trt.__version__} built no plan: {messages().why()}. Try `--se native`, a smaller "
-                    "--max-batch, or while nothing else uses the GPU."
-                )
+                why = messages().why()
+                raise ExportError(f"TensorRT {trt.__version__} built no plan: {why}. {_cure(why)}")
         return bytes(plan)
 
     def _config(
@@ -101,3 +99,9 @@ class Builder:
             while thread.is_alive():
                 thread.join()
             raise
+
+
+def _cure(why: str) -> str:
+    if "workspace" in why:
+        return "Give more with --workspace-mib, or build for a smaller --max-batch."
+    return "Try `--se native`, a smaller --max-batch, or while nothing else uses the GPU."

@@ -11,19 +11,16 @@ from pathlib import Path
 
 from bundle import files
 from bundle.errors import BundleError
-from bundle.files import Bundle
 from export.errors import ExportError
 from export.progress import Progress
 from plans.errors import PlanError
 from plans.gpus import Gpu, NoGpu, gpus
-from plans.graphs import PRECISIONS, proven
+from plans.graphs import PRECISIONS, has_arithmetic, worth_building
 from plans.store import Plan, Store
 
 NAME = "build-engine"
 HELP = "build TensorRT plans of a bundle for a GPU of this machine, into the cache folder"
 _PRECISIONS = {told: graph for graph, told in PRECISIONS.items()}
-_LEAST = {"bf16": 8.0, "fp8": 8.9}
-"""The compute capability that has arithmetic of the type (TensorRT's support matrix)."""
 _MIB = 1 << 20
 
 
@@ -45,9 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--se",
-        choices=("auto", "native", "plugin"),
+        choices=("auto", "native", "pooled", "plugin"),
         default="auto",
-        help="SE blocks by TensorRT's own layers, by this project's kernels, or the faster on this GPU (default)",
+        help="SE blocks by TensorRT's own layers, by them with average pools for means, by this project's kernels, or "
+        "the fastest on this GPU (default)",
     )
     parser.add_argument("--max-batch", type=_batch, default=32, help="batches of 1, 2, 4 … up to it (default: 32)")
     parser.add_argument("--workspace-mib", type=_batch, default=4096, help="for one kernel (default: 4096)")
@@ -63,7 +61,7 @@ def build_engine(told: argparse.Namespace) -> int:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     bundle = files.read(files.newest(told.bundle))
     gpu = _gpu(told.gpu)
-    wanted = [_PRECISIONS[name] for name in told.precisions] if told.precisions else _proven(bundle, gpu)
+    wanted = [_PRECISIONS[name] for name in told.precisions] if told.precisions else worth_building(bundle, gpu)
     try:
         from export.tensorrt.planning import Wish, planned
     except (ImportError, OSError) as error:  # the latter where a library of it is missing
@@ -72,14 +70,15 @@ def build_engine(told: argparse.Namespace) -> int:
     store, progress, failed = Store(told.cache_dir), Progress(), 0
     plans: list[Plan] = []
     for precision in wanted:
-        if not _has(gpu, precision):
+        if not has_arithmetic(gpu, precision):
             print(f"{precision}: {gpu.name} has no arithmetic of it.", file=sys.stderr)
             failed = 1
             continue
         try:
             plans.append(planned(bundle, precision, gpu, wish, store, progress))
         except (BundleError, ExportError, PlanError) as error:
-            print(f"{precision}: {error}", file=sys.stderr)
+            told_why = " ".join(str(error).split())  # one line: whoever started this shows the last one
+            print(f"{precision}: {told_why}", file=sys.stderr)
             failed = 1
     print(_json(plans) if told.json else "\n".join(map(_told, plans)))
     return failed
@@ -90,16 +89,6 @@ def _end_with_stdin() -> None:
     while os.read(0, 4096):  # not sys.stdin, whose lock would hold the interpreter's own end up
         pass
     os._exit(130)
-
-
-def _proven(bundle: Bundle, gpu: Gpu) -> list[str]:
-    """The graphs below fp32 whose proof was kept and that the GPU has arithmetic for; where there is none, fp32."""
-    graphs = proven(bundle, PRECISIONS.keys() - {"fp32"})
-    return [graph.precision for graph in graphs if _has(gpu, graph.precision)] or ["fp32"]
-
-
-def _has(gpu: Gpu, precision: str) -> bool:
-    return float(gpu.compute_capability) >= _LEAST.get(precision, 0)
 
 
 def _gpu(index: int) -> Gpu:

@@ -12,11 +12,16 @@ def parsed(builder: "trt.Builder", model: bytes, messages: Messages) -> "trt.INe
     parser = trt.OnnxParser(network, messages)
     if not parser.parse(model):
         errors = [_told(parser.get_error(index)) for index in range(parser.num_errors)]
-        raise ExportError(
-            f"TensorRT {trt.__version__} does not take the graph: {'; '.join(errors) or messages.why()}. Try "
-            "`--se native`, another --precision, or a newer TensorRT; the server's other engines take this bundle."
-        )
+        why = "; ".join(errors) or messages.why()
+        raise ExportError(f"TensorRT {trt.__version__} does not take the graph: {why}. {_cure(why)}")
     return network
+
+
+def _cure(why: str) -> str:
+    if "UInt8" in why:
+        return "Export the bundle again: it was made by an earlier export, which did not cast the pixels first."
+    tried = "Try `--se native`, another --precision, or a newer TensorRT"
+    return f"{tried}; the server's other engines take this bundle."
 
 
 def _flags() -> int:
@@ -26,5 +31,7 @@ def _flags() -> int:
 
 
 def _told(error: "trt.ParserError") -> str:
+    """One line: descriptions need not be."""
     inside = " in ".join(("", *error.local_function_stack()))
-    return f"{error.node_operator()} '{error.node_name()}'{inside}: {error.desc()} ({error.code().name})"
+    description = " ".join(error.desc().split())
+    return f"{error.node_operator()} '{error.node_name()}'{inside}: {description} ({error.code().name})"

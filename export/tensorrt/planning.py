@@ -13,7 +13,7 @@ import tensorrt as trt
 from bundle.files import Bundle
 from export import outline
 from export.progress import Progress
-from export.tensorrt import adapted, build, layers, timing, ways
+from export.tensorrt import build, layers, pooled, timing, ways
 from export.tensorrt.build import Builder
 from export.tensorrt.timing import Seconds
 from export.tensorrt.ways import Made
@@ -27,14 +27,14 @@ from plans.store import Plan, Store
 log = logging.getLogger(__name__)
 
 
-_FILES = [str(module.__file__) for module in (adapted, build, outline, ways)]
+_FILES = [str(module.__file__) for module in (build, outline, pooled, ways)]
 _CODE = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _FILES)).hexdigest()
 """Of what decides how a graph becomes a plan, besides the kernels."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for. `se`: native, plugin or auto, the faster of both."""
+    """What was asked for. `se`: native, pooled, plugin, or auto, the fastest of them."""
 
     se: str
     batches: tuple[int, ...]

@@ -10,8 +10,8 @@ from bundle.parity import Parity
 from export.errors import ExportError
 from export.outline import outline
 from export.progress import Progress
-from export.tensorrt.adapted import adapted
 from export.tensorrt.build import Builder
+from export.tensorrt.pooled import pooled
 from plans.errors import PlanError
 from plans.gpus import Gpu
 from plans.runner import Runner
@@ -33,17 +33,19 @@ class Made:
 
 
 def ways(wished: str) -> tuple[Way, ...]:
-    """Those that `--se` asks for: native, plugin, or both for auto where the kernels can be compiled here."""
+    """Those that `--se` asks for: one, or all for auto, without the kernels where they cannot be compiled here."""
     if wished == "native":
         return ("native",)
+    if wished == "pooled":
+        return ("pooled",)
     try:
         kernels()
     except ExportError as error:
         if wished == "plugin":
             raise
         log.warning("%s", error)
-        return ("native",)
-    return ("plugin",) if wished == "plugin" else ("native", "plugin")
+        return ("native", "pooled")
+    return ("plugin",) if wished == "plugin" else ("native", "pooled", "plugin")
 
 
 def kernels() -> ModuleType:
@@ -100,14 +102,24 @@ def _compared(runner: Runner, bundle: Bundle, size: int) -> Parity:
 
 
 def _graph(way: Way, bundle: Bundle, precision: str, gpu: Gpu) -> bytes:
-    """Plain, or with functions in the place of SE blocks, for which the parser then finds the project's kernels."""
-    plain = adapted(bundle.graph(precision)[1].read_bytes())
+    """Plain, with average pools in SE blocks, or with functions in their place, for which the parser then finds the
+    project's kernels.
+    """
+    plain = bundle.graph(precision)[1].read_bytes()
     if way == "native":
         return plain
+    if way == "pooled":
+        model, means = pooled(plain, _blocks(bundle))
+        if not means:
+            raise ExportError("None of the network's SE blocks takes a mean of a map of known size: use --se native.")
+        return model
     major, minor = gpu.compute_capability.split(".")
     kernels().register((int(major), int(minor)))
-    blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
-    outlined = outline(plain, blocks, pooled_above=POOLED_ABOVE)
+    outlined = outline(plain, _blocks(bundle), pooled_above=POOLED_ABOVE)
     if not outlined.blocks:
         raise ExportError("None of the network's SE blocks is of the kind that the kernels compute: use --se native.")
     return outlined.model
+
+
+def _blocks(bundle: Bundle) -> list[str]:
+    return [row.name for row in bundle.manifest.architecture.se_blocks]

@@ -74,6 +74,8 @@ class Chooser:
 
     def __call__(self, bundle: Bundle) -> Choice:
         """Slow where several must be timed. Raises BundleError where nothing here can run what was wished."""
+        if why := on_cpu.why_not(bundle):
+            log.warning("%s: %s", bundle.manifest.name, why)
         wished = [
             candidate
             for candidate in self._machine.candidates(bundle)
@@ -86,10 +88,10 @@ class Chooser:
             kind = [candidate for candidate in on_gpus if candidate.engine == engine]
             if choice := self._fastest(bundle, kind):
                 return choice
-        on_cpu = [candidate for candidate in wished if candidate.device == "cpu"]
-        if len(on_cpu) > 1 and (choice := self._fastest(bundle, on_cpu)):
+        on_cpus = [candidate for candidate in wished if candidate.device == "cpu"]
+        if len(on_cpus) > 1 and (choice := self._fastest(bundle, on_cpus)):
             return choice
-        left = (on_cpu or on_gpus)[0]
+        left = (on_cpus or on_gpus)[0]
         return self._made(bundle, left, "no other works here" if on_gpus else "the only one here that is proven")
 
     def _fastest(self, bundle: Bundle, candidates: Sequence[Candidate]) -> Choice | None:
@@ -126,8 +128,9 @@ class Chooser:
         if candidate.device == "gpu":
             for engine in made:
                 engines.check(engine, bundle.probe, self._machine.max_batch)
-        elif self._machine.gpus:
-            why = "; ".join(filter(None, [why, *on_gpu.why_not().values()]))
+        else:
+            gpus = on_gpu.why_not().values() if self._machine.gpus else ()
+            why = "; ".join(filter(None, [why, *gpus, on_cpu.why_not(bundle)]))
         return Choice(first, why, tuple(others), candidate.device)
 
     def _nothing(self, bundle: Bundle) -> str:
@@ -136,7 +139,8 @@ class Chooser:
             why = "no GPU can be used, `python -m server doctor` tells why"
         elif not why and self._engine == on_gpu.TENSORRT:
             why = "it needs a plan for each GPU: run `python -m export build-engine` with the same --cache-dir"
-        elif not why:
-            why = "it needs a graph of that precision whose proof was kept (see /models), and the engine installed"
+        elif not why and self._precision == "int8":
+            why = on_cpu.why_not(bundle)
+        why = why or "it needs a graph of that precision whose proof was kept (see /models), and the engine installed"
         wished = f"engine={self._engine} and precision={self._precision}"
         return f"Nothing here runs the bundle '{bundle.manifest.name}' with {wished}: {why}."

@@ -11,14 +11,16 @@ import onnx
 import pytest
 import torch
 
+from bundle import files
 from bundle.errors import BundleError
 from bundle.manifest import Manifest
-from export import inspection
+from export import inspection, quantise
 from export.progress import Progress
 from export.verify import Report, verify
 from export.wishes import Wishes
 from models.errors import CheckpointError
 from tests import networks
+from tests.fakes import with_graphs
 
 
 @pytest.fixture
@@ -41,6 +43,30 @@ def with_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
     manifest = Manifest.from_json((folder / "manifest.json").read_text())
     sha256 = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     told(folder, graphs=(dataclasses.replace(manifest.graphs[0], sha256=sha256),))
+
+
+@pytest.mark.parametrize(
+    ("seven_bits", "told_of_it", "passed", "found"),
+    [
+        (True, 64, True, "up to 64: exact on every CPU"),
+        (False, 64, False, "They reach 127, and the manifest says 64"),
+        (False, None, True, "up to 127: only for x86 with VNNI and for ARM; export the bundle again"),
+    ],
+)
+def test_what_int8_weights_need_of_a_cpu_is_told(
+    seven_bits: bool, told_of_it: int | None, passed: bool, found: str, demo: Path, tmp_path: Path
+) -> None:
+    bundle = files.read(demo)
+    rules = dataclasses.replace(quantise.FOR_CPUS, seven_bits=seven_bits)
+    model = bundle.graph("fp32")[1].read_bytes()
+    made = quantise.to_int8(model, bundle.probe.pixels[:8], lambda done, total: None, rules)
+    folder = with_graphs(tmp_path, bundle, {"int8": made})
+    first, int8 = Manifest.from_json((folder / "manifest.json").read_text()).graphs
+    told(folder, graphs=(first, dataclasses.replace(int8, largest_weight=told_of_it)))
+    checks = {check.what: check for check in verify(folder, Progress()).checks}
+    check = checks["weights of model.int8.onnx"]
+    assert check.passed is passed
+    assert check.found.startswith(found)
 
 
 def a_weight(model: onnx.ModelProto) -> None:

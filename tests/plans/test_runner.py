@@ -1,5 +1,6 @@
 """Runner: a plan on a GPU, over fakes that do work only when it is waited for."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,40 @@ def test_memory_is_taken_once(make: Callable[..., Any], gpu: Cuda, bundle: Bundl
     assert taken == 2 * 2 * 8 * (height * width * 3 + 4 * classes) + 8 * 1000  # both sides of two slots, and scratch
     runner.run(bundle.probe.pixels)
     assert gpu.allocated == taken
+
+
+def test_a_runner_that_is_let_go_where_no_gpu_is_current_gives_its_memory_back_where_one_is(
+    make: Callable[..., Any], gpu: Cuda, bundle: Bundle
+) -> None:
+    """As an event loop lets an engine go when its model is unloaded."""
+    held = [make()]
+    held[0].run(bundle.probe.pixels[:3])
+    assert gpu.allocated > 0
+    loop = threading.Thread(target=held.clear)
+    loop.start()
+    loop.join()
+    kept = make(1)  # waits for the memory of the one before
+    assert kept.sizes == [1]
+    assert gpu.freed_on == [0] * len(gpu.freed_on) != []
+    height, width, classes = 64, 64, 200
+    assert gpu.allocated == 2 * 2 * (height * width * 3 + 4 * classes) + 1000
+
+
+def test_a_runner_whose_rows_are_waited_for_is_not_closed(make: Callable[..., Any], bundle: Bundle) -> None:
+    rows = make().start(bundle.probe.pixels[:1])
+    assert np.abs(rows() - bundle.probe.probabilities[:1]).max() < 1e-4
+
+
+def test_a_runner_of_a_gpu_that_is_lost_is_closed_all_the_same(
+    make: Callable[..., Any], gpu: Cuda, bundle: Bundle
+) -> None:
+    runner = make()
+    gpu.broken = True
+    runner.start(bundle.probe.pixels[:1])
+    del runner
+    gpu.broken = False
+    make(1)
+    assert gpu.freed_on
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_plan_fits_nothing_but_its_target(tmp_path: Path, other: dict[str, obj
         (lambda text: json.dumps({**json.loads(text), "schema": known.SCHEMA - 1}), ""),
         (lambda text: json.dumps({**json.loads(text), "schema": known.SCHEMA + 1}), ""),
         (lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "parity"}), "parity is missing"),
-        (lambda text: text.replace('"plugin"', '"magic"', 1), "must be one of native, plugin"),
+        (lambda text: text.replace('"plugin"', '"magic"', 1), "must be one of native, pooled, plugin"),
     ],
     ids=["broken", "no object", "older schema", "newer schema", "field missing", "wrong value"],
 )

@@ -17,6 +17,7 @@ from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from plans.store import Store
+from server import cores
 from server.engines import on_cpu
 from server.engines.choice import Chooser, Machine
 from server.engines.remembered import Remembered
@@ -62,10 +63,12 @@ def installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, floa
     return seconds
 
 
-def proven(bundle: Bundle, *rows: tuple[str, str, str]) -> Bundle:
+def proven(bundle: Bundle, *rows: tuple[str, str, str], largest_weight: int | None = 64) -> Bundle:
     """The bundle with an int8 graph and proofs of (file, engine, precision)."""
     manifest = bundle.manifest
-    graph = dataclasses.replace(manifest.graphs[0], file="model.int8.onnx", precision="int8")
+    graph = dataclasses.replace(
+        manifest.graphs[0], file="model.int8.onnx", precision="int8", largest_weight=largest_weight
+    )
     parity = [dataclasses.replace(manifest.parity[0], file=f, engine=e, precision=p) for f, e, p in rows]
     changed = dataclasses.replace(manifest, graphs=(manifest.graphs[0], graph), parity=(*manifest.parity, *parity))
     return dataclasses.replace(bundle, manifest=changed)
@@ -120,6 +123,49 @@ def test_an_operator_may_choose(bundle: Bundle, installed: dict[str, float], tmp
 def test_what_does_not_work_is_passed_over(bundle: Bundle, installed: dict[str, float], tmp_path: Path) -> None:
     installed["fast int8"] = 0
     assert chosen(chooser(tmp_path), proven(bundle, ("model.int8.onnx", "fast", "int8"))) == "fast fp32"
+
+
+@pytest.mark.parametrize(
+    ("largest_weight", "vnni", "expected"),
+    [
+        (64, False, "fast int8"),
+        (64, True, "fast int8"),
+        (None, True, "fast int8"),
+        (127, True, "fast int8"),
+        (None, False, "fast fp32"),
+        (127, False, "fast fp32"),
+    ],
+)
+def test_a_graph_with_8_bit_weights_needs_vnni_and_the_cure_is_told(
+    largest_weight: int | None,
+    vnni: bool,
+    expected: str,
+    bundle: Bundle,
+    installed: dict[str, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(cores, "saturates", lambda: not vnni)
+    int8 = proven(bundle, ("model.int8.onnx", "fast", "int8"), largest_weight=largest_weight)
+    told = "model.int8.onnx has 8 bit weights, which overflow on this CPU (no VNNI): export the bundle again"
+    choice = chooser(tmp_path)(int8)
+    assert f"{choice.engine.name} {choice.engine.precision}" == expected
+    assert (told in choice.why) == (told in caplog.text) == (expected == "fast fp32")
+    if expected == "fast fp32":
+        with pytest.raises(BundleError, match=r"precision=int8: .*export the bundle again"):
+            chooser(tmp_path, precision="int8")(int8)
+
+
+def test_rates_are_not_those_of_a_processor_of_the_same_name_with_other_instructions(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered = Remembered(tmp_path / "choices.json")
+    monkeypatch.setattr(cores, "features", lambda: ["avx2"])
+    without = remembered.key(bundle, [])
+    assert remembered.key(bundle, []) == without
+    monkeypatch.setattr(cores, "features", lambda: ["avx2", "avx512_vnni"])
+    assert remembered.key(bundle, []) != without
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"x": 3}', "\x00"])

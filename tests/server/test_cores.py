@@ -32,6 +32,26 @@ def test_without_control_groups_the_affinity_mask_counts(tmp_path: Path) -> None
     assert cores.usable(tmp_path) == len(os.sched_getaffinity(0))
 
 
+@pytest.mark.parametrize(
+    ("machine", "features", "saturates"),
+    [
+        ("x86_64", ["avx2"], True),
+        ("x86_64", ["avx2", "avx512f"], True),
+        ("AMD64", [], True),
+        ("x86_64", ["avx2", "avx_vnni"], False),
+        ("x86_64", ["avx2", "avx512f", "avx512_vnni"], False),
+        ("aarch64", ["asimddp"], False),
+        ("arm64", [], False),
+    ],
+)
+def test_an_x86_without_vnni_adds_8_bit_products_in_16_bits(
+    machine: str, features: list[str], saturates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(cores, "features", lambda: features)
+    assert cores.saturates() is saturates
+
+
 def test_wished_threads_are_kept_and_zero_means_every_core() -> None:
     assert cores.shares(3, 5) == cores.Shares(3, 5)
     assert cores.shares(0, 0) == cores.Shares(cores.usable(), cores.usable())

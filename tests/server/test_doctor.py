@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from server import doctor
+from bundle import files
+from server import cores, doctor
 from server.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.fake_cuda import Cuda
-from tests.fakes import with_gpus
+from tests.fakes import with_gpus, with_graphs
 
 
 def told(bundles: Path) -> dict[str, doctor.Finding]:
@@ -46,6 +47,20 @@ def test_an_engine_that_fails_is_bad_and_the_others_are_tried(demo: Path, monkey
     assert found.line().startswith("BAD")
 
 
+def test_int8_that_overflows_on_this_cpu_is_told_with_the_cure(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = files.read(demo)
+    with_graphs(tmp_path, bundle, {"int8": bundle.graph("fp32")[1].read_bytes()})
+    monkeypatch.setattr(cores, "saturates", lambda: True)
+    finding = told(tmp_path)["demo/1 int8"]
+    assert finding.line().startswith("BAD")
+    assert finding.told == "model.int8.onnx has 8 bit weights, which overflow on this CPU (no VNNI)"
+    assert finding.cure == "Export the bundle again."
+    monkeypatch.setattr(cores, "saturates", lambda: False)
+    assert "demo/1 int8" not in told(tmp_path)
+
+
 @pytest.mark.parametrize(("bundles", "code", "line"), [("bundles", 0, "ok  demo/1"), ("missing", 1, "BAD bundles")])
 def test_the_command_tells_by_its_exit_code(bundles: str, code: int, line: str) -> None:
     command = [sys.executable, "-m", "server", "doctor", "--bundles", bundles]
@@ -55,7 +70,7 @@ def test_the_command_tells_by_its_exit_code(bundles: str, code: int, line: str) 
 
 
 def test_a_gpu_is_told_with_its_plans_and_what_builds_them(demo: Path, tmp_path: Path) -> None:
-    """Over fakes: a small SE network is built both ways, in processes of their own."""
+    """Over fakes: a small SE network is built in every way, in processes of their own."""
     command = [sys.executable, "-m", "server", "doctor", "--cache-dir", str(tmp_path / "cache")]
     environment = with_gpus(tmp_path / "site", "NVIDIA H200", "NVIDIA B200")
     ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
@@ -67,7 +82,7 @@ def test_a_gpu_is_told_with_its_plans_and_what_builds_them(demo: Path, tmp_path:
     assert "NVIDIA B200" in lines[1]
     told = [line for line in lines if "plan with SE" in line]
     assert [line[4:33].strip() for line in told] == [
-        f"GPU {gpu}: plan with SE {way}" for gpu in (0, 1) for way in ("native", "plugin")
+        f"GPU {gpu}: plan with SE {way}" for gpu in (0, 1) for way in ("native", "pooled", "plugin")
     ]
     assert all("layers, " in line and " reformat; one image " in line for line in told)
     assert not list((tmp_path / "cache").rglob("*.plan"))

@@ -29,7 +29,7 @@ from export import narrow
 from plans.gpus import Gpu
 from plans.sidecar import Target
 from plans.store import Store
-from server import engines
+from server import building, engines
 from server.app import HUNG
 from server.engines import EngineLost, on_gpu, ortcuda
 from server.engines.choice import Choice, Chooser, Machine
@@ -234,6 +234,23 @@ def test_plans_are_built_while_another_engine_serves_and_then_taken(tmp_path: Pa
     assert "building" not in again.log
 
 
+def test_the_server_builds_one_precision_after_the_other_with_little_workspace(bundle: Bundle, tmp_path: Path) -> None:
+    """Another engine serves on the same GPU meanwhile."""
+    plain = bundle.graph("fp32")[1].read_bytes()
+    lower = {precision: narrow.to_16_bit(plain, precision) for precision in ("fp16", "bf16")}
+    made = files.read(with_graphs(tmp_path, bundle, lower))
+
+    def wanted(precision: str, *gpus: Gpu) -> list[list[tuple[str, str]]]:
+        told = building.commands(gpus, 8, precision, tmp_path)(made)
+        assert {command[command.index("--workspace-mib") + 1] for group in told for command in group} == {"1024"}
+        return [[(command[command.index("--precision") + 1], command[-1]) for command in group] for group in told]
+
+    older = dataclasses.replace(B200, compute_capability="7.5")
+    assert wanted("auto", H200, B200) == [[("fp16", "0"), ("fp16", "1")], [("bf16", "0"), ("bf16", "1")]]
+    assert wanted("auto", H200, older) == [[("fp16", "0"), ("fp16", "1")]]
+    assert wanted("fp32", H200) == [[("fp32", "0")]]
+
+
 def test_a_build_that_fails_leaves_what_serves_and_is_tried_once(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "plans").write_text("a file in the folder's place")
@@ -295,8 +312,8 @@ def test_part_of_the_plans_is_taken_though_another_precision_was_refused(tmp_pat
     }
     written = with_graphs(tmp_path / "bundles", bundle, made)
     with served(tmp_path, "--bundles", str(written.parents[1])) as server:
-        server.until("not all plans of demo/1 were built (exit code 1)")
         server.until("model ready name=demo version=1 engine=tensorrt")
+        server.until("not all plans of demo/1 were built (exit code 1)")
         (model,) = server.asked("/models/demo")["models"]
         assert (model["engine"]["name"], model["engine"]["precision"]) == ("tensorrt", "fp16")
         assert server.stop() == 0

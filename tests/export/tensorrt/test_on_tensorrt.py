@@ -51,9 +51,9 @@ def built(bundle: Bundle, cache: Path, precision: str, way: str) -> dict[str, An
     return dict(known)
 
 
-@pytest.mark.parametrize("way", ["native", "plugin"])
+@pytest.mark.parametrize("way", ["native", "pooled", "plugin"])
 @pytest.mark.parametrize("precision", ["fp32", *LOWER])
-def test_every_precision_is_built_both_ways_and_keeps_the_probe(
+def test_every_precision_is_built_in_every_way_and_keeps_the_probe(
     bundle: Bundle, cache: Path, precision: str, way: str
 ) -> None:
     known = built(bundle, cache, precision, way)
