@@ -4,19 +4,19 @@ import argparse
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Callable
 
 from bundle.errors import BundleError
-from server import doctor, settings
-from server.app import LOAD_FAILED, App, handle_signals, leave_now
+from server import doctor, process, settings
+from server.app import LOAD_FAILED, App, CannotListen, handle_signals
+from server.logs import Logs
 from server.settings import Settings, SettingsError
 
 USAGE_ERROR = 2
 
 
 def main(make: Callable[[Settings], App] = App) -> None:
-    """Exit codes: 0 stopped by a signal with all work done, 1 cut short, 2 usage, 3 a bundle failed to load, 70 an
+    """Exit codes: 0 stopped by a signal with all work done, 1 cut short, 2 usage, 3 a model cannot be loaded, 70 an
     engine hung. `make` is for measurements of other apps.
     """
     parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
@@ -34,13 +34,11 @@ def main(make: Callable[[Settings], App] = App) -> None:
         chosen = settings.read(options, os.environ)
     except SettingsError as error:
         parser.exit(USAGE_ERROR, f"server: {error}\n")
-    logging.basicConfig(
-        level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    logs = Logs(chosen.log_level)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself tells what it does
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # broken bodies are their senders' concern
-    logging.captureWarnings(True)
-    leave_now(_tell(chosen) if command == "doctor" else _serve(chosen, make))
+    process.give_memory_back()
+    process.allow_connections(chosen.max_connections)
+    logs.end_process(_tell(chosen) if command == "doctor" else _serve(chosen, make, logs))
 
 
 def _tell(chosen: Settings) -> int:
@@ -52,10 +50,11 @@ def _tell(chosen: Settings) -> int:
     return 1 if bad else 0
 
 
-def _serve(chosen: Settings, make: Callable[[Settings], App]) -> int:
+def _serve(chosen: Settings, make: Callable[[Settings], App], logs: Logs) -> int:
     async def run() -> int:
         app = make(chosen)
-        handle_signals(app)
+        app.watch_log(logs.dropped)
+        handle_signals(app, logs.end_process)
         return await app.run()
 
     try:
@@ -64,8 +63,8 @@ def _serve(chosen: Settings, make: Callable[[Settings], App]) -> int:
     except BundleError as error:
         logging.getLogger(__name__).error("%s", error)
         return LOAD_FAILED
-    except OSError as error:
-        logging.getLogger(__name__).error("%s: choose another port with --http-port or --grpc-port", error)
+    except CannotListen as error:
+        logging.getLogger(__name__).error("%s", error)
         return USAGE_ERROR
 
 

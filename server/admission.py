@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable
 
 from server.errors import Code, ServingError
 from server.waiting import Caller, Priority
@@ -19,10 +19,17 @@ _MARGIN = 1.2
 of the prediction, on a machine whose speed drifts by a quarter; `max_wait_s` shall hold for them too."""
 
 
+_WOKEN = 2
+"""So many of those who wait for room are woken for each place given back. With one, whoever tries in vain would leave
+its place to nobody, and fewer and fewer would be under way."""
+
+
 class Admission:
     """At most `places` images between admission and answer, none that would be answered later than `max_wait_s`.
 
-    Bulk callers together have at most half of the places, so that interactive ones find some free.
+    Bulk callers together have at most half of the places, so that interactive ones find some free. No caller gets more
+    than its fair share of them, with one more share left free for whoever comes next. Only a request that meets nobody
+    else may have all places; a patient caller, which waits instead of being refused and so never ends, may not.
     """
 
     def __init__(self, places: int, max_wait_s: float) -> None:
@@ -30,17 +37,27 @@ class Admission:
         self._places = places
         self._max_wait_s = max_wait_s
         self._callers: Counter[Caller] = Counter()
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._room: OrderedDict[Caller, deque[asyncio.Future[None]]] = OrderedDict()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._closed = False
 
-    def take(self, images: int, caller: Caller, deadline_s: float, answered_in_s: Callable[[int], float]) -> None:
+    def take(
+        self,
+        images: int,
+        caller: Caller,
+        deadline_s: float,
+        answered_in_s: Callable[[int], float],
+        patient: bool = False,
+    ) -> None:
         """Take so many places, or none; `answered_in_s`: how long until so many new images of this caller are answered.
 
-        Raises ServingError: QUEUE_FULL where too few places are free, or the first image would be answered later than
-        `max_wait_s`; DEADLINE where the last would be answered too late.
+        Raises ServingError: QUEUE_FULL where too few places are free, where the caller would have more than its share,
+        or where the first image would be answered later than `max_wait_s`; DEADLINE where the last would be answered
+        too late.
         """
         self._refuse_if_full(images, caller.priority, answered_in_s)
+        self._refuse_if_greedy(images, caller, patient, answered_in_s)
         if self.taken:
             self._refuse_if_long(answered_in_s(1))
         needed_s = answered_in_s(images) * (1 if self.taken else _DOUBT)
@@ -58,7 +75,8 @@ class Admission:
             del self._callers[caller]
         if not self.taken:
             self._empty.set()
-        self._wake(1)
+        for _ in range(_WOKEN):
+            self._wake()
 
     def ahead(self, images: int, caller: Caller) -> int:
         """Images that go before the last of so many new ones of a caller, as callers take turns."""
@@ -70,15 +88,15 @@ class Admission:
             before += min(count, turns) if other.priority is caller.priority else count
         return before
 
-    async def room(self) -> None:
-        """Returns when a place was given back, or the queue closes: the time to try again."""
+    async def room(self, caller: Caller) -> None:
+        """Returns when a place was given back that this caller may have, or the queue closes: the time to try again."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._room.append(turn)
+        self._room.setdefault(caller, deque()).append(turn)
         await turn
 
     def pass_on(self) -> None:
         """To be called by who leaves after waiting for room: the place may have been given back to that one."""
-        self._wake(1)
+        self._wake()
 
     async def idle(self) -> None:
         """Returns when every place was given back."""
@@ -86,15 +104,22 @@ class Admission:
 
     async def close(self) -> None:
         """Returns when every place was given back. To be called once nobody is sent here any more."""
-        self._wake(len(self._room))
+        self._closed = True
+        while self._room:
+            self._wake()
         await self.idle()
 
-    def _wake(self, places: int) -> None:
-        while places and self._room:
-            turn = self._room.popleft()
-            if not turn.done():  # else its caller has left
-                turn.set_result(None)
-                places -= 1
+    def _wake(self) -> None:
+        """Wake one of those who wait for room, of a caller that has not got its share; callers take turns."""
+        for caller in list(self._room):
+            if self._closed or not self._greedy(1, caller, patient=True):
+                turns = self._room.pop(caller)
+                turn = _next(turns)
+                if turns:
+                    self._room[caller] = turns
+                if turn:
+                    return turn.set_result(None)
+        return None
 
     def _refuse_if_full(self, images: int, priority: Priority, answered_in_s: Callable[[int], float]) -> None:
         taken, places = self.taken, self._places
@@ -108,6 +133,25 @@ class Admission:
                 retry_after_s=answered_in_s(missing),
             )
 
+    def _refuse_if_greedy(
+        self, images: int, caller: Caller, patient: bool, answered_in_s: Callable[[int], float]
+    ) -> None:
+        if self._greedy(images, caller, patient):
+            raise ServingError(
+                Code.QUEUE_FULL,
+                f"{images} more images would be above a fair share of the {self._places} places: try again in a "
+                "moment, or send fewer images.",
+                retry_after_s=answered_in_s(1),
+            )
+
+    def _greedy(self, images: int, caller: Caller, patient: bool) -> bool:
+        """Whether a caller would have more than its fair share of the places. One place is never too many."""
+        wanted = self._callers[caller] + images
+        if wanted <= 1:
+            return False
+        others = [count for other, count in self._callers.items() if other is not caller]
+        return wanted > level(others, self._places, newcomers=2 if others or patient else 1)
+
     def _bulk(self) -> int:
         return sum(count for caller, count in self._callers.items() if caller.priority is Priority.BULK)
 
@@ -119,6 +163,27 @@ class Admission:
                 f"{self._max_wait_s:.1f} s: try again in a moment.",
                 retry_after_s=answered_in_s - self._max_wait_s / _MARGIN,
             )
+
+
+def level(taken: Iterable[int], places: int, newcomers: int) -> float:
+    """The max-min fair share of newcomers: places are dealt out evenly, and nobody is dealt more than it has taken."""
+    counts = sorted(taken)
+    left = float(places)
+    for at, count in enumerate(counts):
+        share = left / (len(counts) - at + newcomers)
+        if count >= share:
+            return share
+        left -= count
+    return left / newcomers
+
+
+def _next(turns: "deque[asyncio.Future[None]]") -> "asyncio.Future[None] | None":
+    """The first whose caller has not left."""
+    while turns:
+        turn = turns.popleft()
+        if not turn.done():
+            return turn
+    return None
 
 
 def too_late() -> ServingError:

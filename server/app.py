@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
-import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
@@ -17,35 +16,45 @@ from starlette.types import ASGIApp
 from bundle.files import Bundle
 from plans.gpus import Gpu, NoGpu, gpus
 from plans.store import Store, resolved
-from server import cores
+from server import cores, process
 from server.building import Building, commands
 from server.decoders import Decoders
 from server.device import Device
 from server.engines.candidate import Kind
 from server.engines.choice import Choice, Chooser, Machine
 from server.engines.remembered import Remembered
+from server.engines.timings import Timings
 from server.errors import Code, ServingError
 from server.health import Health
 from server.keeper import Keeper
 from server.lifecycle import Lifecycle, Phase
 from server.loader import Loader, Queues
 from server.metrics import Metrics
+from server.receiving import ReceiveBudget
 from server.repository import Repository
 from server.rest import AdminFace, RestFace
+from server.rest.protocol import Connections, factory
 from server.rpc import RpcFace
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.threads import Threads
 
 log = logging.getLogger(__name__)
 
 STOPPED, CUT_SHORT, LOAD_FAILED, HUNG = 0, 1, 3, 70
-"""Exit codes: all accepted work was answered; some was not within the limit; a bundle failed at the start; an engine
-did not answer any more."""
+"""Exit codes: all accepted work was answered; some was not within the limit; a model has no version that loads, or
+the folder of bundles cannot be read; an engine did not answer any more."""
 
 _DELIBERATE_S = 1.0
+"""A second signal counts only this long after the first: make and process groups deliver one twice."""
+
 _BUILD_ENDS_IN_S = 4.0
 _LAST_ANSWERS_S = 1.0  # to be written, once the work is done
-"""A second signal counts only this long after the first: make and process groups deliver one twice."""
+_TIDY_EVERY_S = 1.0
+
+
+class CannotListen(Exception):
+    """The address cannot be used, or a port is taken; the message says the cure."""
 
 
 class _HttpServer(uvicorn.Server):
@@ -74,12 +83,21 @@ class App:
         devices: dict[Kind, Device] = {"cpu": Device("cpu")}
         if gpus:
             devices["gpu"] = Device("gpu", len(gpus))
-        decoders = Decoders(shares.decode, settings.max_pixels, settings.exact_pixels)
+        aside = self._aside = Threads(1, "aside")
+        decoders = self._decoders = Decoders(
+            shares.decode,
+            self._aside,
+            settings.max_image_bytes,
+            settings.max_pixels,
+            settings.exact_pixels,
+            settings.decode_limit_s,
+        )
         queues = Queues(settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images)
         cache_dir = resolved(settings.cache_dir)
         machine = Machine(shares.engine, gpus, Store(cache_dir), settings.max_batch)
         chooser = Chooser(machine, settings.engine, settings.precision, Remembered(cache_dir / "choices.json"))
-        loader = Loader(choose or chooser, devices, decoders, queues, metrics)
+        timings = Timings(Remembered(cache_dir / "batches.json"), shares.engine, tuple(gpu.name for gpu in gpus))
+        loader = Loader(choose or chooser, devices, decoders, queues, metrics, timings.measure)
         self._repository = Repository(settings.bundles, settings.default_model, metrics)
         self._keeper = Keeper(self._repository, loader, settings.keep_versions)
         self._building = Building(
@@ -87,36 +105,63 @@ class App:
             self._keeper,
             lambda engine: settings.build_plans and machine.could_have_plans(settings.engine, engine),
             machine.has_plans,
-            commands([gpu.index for gpu in gpus], settings.max_batch, settings.precision, cache_dir),
+            commands(gpus, settings.max_batch, settings.precision, cache_dir),
         )
-        limits = Limits(settings.max_image_bytes, settings.max_request_bytes, settings.max_images)
+        limits = Limits(
+            settings.max_image_bytes,
+            settings.max_request_bytes,
+            settings.max_images,
+            settings.default_timeout_ms / 1e3,
+            settings.max_timeout_ms / 1e3,
+        )
         classifier = Classifier(self._repository, decoders, self._lifecycle, limits)
-        timeout_ms = settings.default_timeout_ms
-        self._rpc = RpcFace(classifier, self._repository, metrics, timeout_ms)
+        budget = ReceiveBudget(settings.receive_bytes)
+        metrics.receiving_bytes.set_function(lambda: budget.taken)
+        metrics.decode_queue_images.set_function(decoders.waits)
+        metrics.decode_threads_lost.set_function(lambda: decoders.lost)
+        self._connections = Connections(
+            settings.max_connections, lambda code: metrics.requests.labels("rest", code).inc()
+        )
+        self._rpc = RpcFace(classifier, self._repository, metrics, budget, aside, settings.max_connections)
         self._health = Health(
-            self._lifecycle, self._repository, list(devices.values()), settings.engine_limit_s, self._rpc.set_ready
+            self._lifecycle,
+            self._repository,
+            list(devices.values()),
+            decoders,
+            settings.engine_limit_s,
+            self._rpc.set_ready,
+            metrics.decodes_given_up.inc,
+            settings.strict_readiness,
         )
         token = settings.admin_token
         admin = AdminFace(self._keeper, self._repository, token) if token else None
-        rest = RestFace(classifier, self._repository, self._health, metrics, timeout_ms, version("sesame"), admin)
-        self._http = _http_server(rest.app, settings.drain_limit_s)
+        self._rest = RestFace(
+            classifier, self._repository, self._health, metrics, budget, aside, version("sesame"), admin
+        )
+        self._http = _http_server(self._rest.app, self._connections, settings.drain_limit_s)
         self._leaving = asyncio.Event()
         self._left_at_s: float | None = None
 
     async def run(self, on_listening: Callable[[int, int], None] = lambda http_port, grpc_port: None) -> int:
-        """Serve until told to leave; returns the exit code. Raises OSError where a port is taken.
+        """Serve until told to leave; returns the exit code. Raises CannotListen.
 
         `on_listening` is told the ports of HTTP and gRPC as soon as they are open, before any bundle is loaded.
         """
         host = self._settings.host
         listener = _listen(host, self._settings.http_port)
         http_port = listener.getsockname()[1]
-        grpc_port = await self._rpc.start(host, self._settings.grpc_port)
+        try:
+            grpc_port = await self._rpc.start(host, self._settings.grpc_port)
+        except OSError as error:
+            raise CannotListen(f"{error}: choose another port with --grpc-port") from error
         serving = asyncio.create_task(self._http.serve([listener]))
-        log.info("listening http=http://%s:%d grpc=%s:%d", host, http_port, host, grpc_port)
+        told = f"[{host}]" if ":" in host else host
+        log.info("listening http=http://%s:%d grpc=%s:%d", told, http_port, told, grpc_port)
         on_listening(http_port, grpc_port)
         code = await self._live()
         drained = await self._drain(serving)
+        self._decoders.close()
+        self._aside.close()
         return code or drained
 
     async def _live(self) -> int:
@@ -126,6 +171,7 @@ class App:
         hanging = asyncio.create_task(self._health.watch())
         looking = asyncio.create_task(self._look(loading))
         building = asyncio.create_task(self._building.go_on(loading))
+        tidying = asyncio.create_task(self._tidy())
         try:
             await asyncio.wait((loading, leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
             if loading.done() and not loading.result():
@@ -138,9 +184,13 @@ class App:
                 return HUNG
             return STOPPED
         finally:
-            for task in (loading, leaving, hanging, looking, building):
+            for task in (loading, leaving, hanging, looking, building, tidying):
                 task.cancel()
             await asyncio.wait((building,), timeout=_BUILD_ENDS_IN_S)
+
+    def watch_log(self, dropped: Callable[[], float]) -> None:
+        """Show in the metrics how many lines of the log were dropped."""
+        self._metrics.log_lines_dropped.set_function(dropped)
 
     def leave(self) -> bool:
         """Begin to leave; True when this was asked for before, and not just now."""
@@ -152,13 +202,18 @@ class App:
 
     async def _load(self) -> bool:
         """Load all bundles; whether the server may go on with what was loaded."""
-        failed = await self._keeper.look()
+        await self._keeper.look()
+        failed = self._repository.unserved() or ([] if self._repository.names() else ["any model"])
         if failed and not self._settings.keep_going:
-            log.error("stopping: a bundle failed to load; mend or remove it, or serve the others with --keep-going")
+            log.error(
+                "stopping: no version of %s could be loaded; mend or remove it, or serve the others with --keep-going",
+                ", ".join(failed),
+            )
             return False
         if self._lifecycle.phase is Phase.STARTING:
             self._lifecycle.advance(Phase.SERVING)
             await self._health.tell()
+            process.expect_to_stay()
             log.info("ready")
         return True
 
@@ -167,15 +222,18 @@ class App:
         await asyncio.wait((loading,))
         while self._settings.watch_s:
             await asyncio.sleep(self._settings.watch_s)
-            try:
-                await self._keeper.look()
-            except OSError as error:
-                log.warning("the folder of bundles cannot be read (%s): trying again", error.strerror)
+            await self._keeper.look()
+
+    async def _tidy(self) -> None:
+        """Give memory back after a flood of requests."""
+        trimmer = process.Trimmer()
+        while True:
+            await asyncio.sleep(_TIDY_EVERY_S)
+            await self._aside.run(trimmer.look)
 
     async def _give_up(self) -> None:
         """An engine hangs: its callers are told, what else was accepted ends, and the process shall be started anew."""
-        what = "is lost to this process" if any(device.lost for device in self._health.hanging()) else "hangs"
-        log.critical("an engine %s (a batch may take %d s); leaving", what, self._settings.engine_limit_s)
+        log.critical("%s; leaving", self._health.complaint())
         self._lifecycle.broken = True
         for device in self._health.hanging():
             device.give_up(ServingError(Code.ENGINE_FAILED, "The engine does not answer: send the request again."))
@@ -186,6 +244,7 @@ class App:
     async def _go_unready(self, hanging: "asyncio.Task[None]") -> None:
         """Be seen to leave while still taking work, until load balancers have noticed or an engine hangs."""
         self._lifecycle.advance(Phase.LEAVING)
+        self._connections.leave()
         await self._health.tell()
         log.info("leaving: not ready, taking work for another %d s", self._settings.drain_delay_s)
         await asyncio.wait((hanging,), timeout=self._settings.drain_delay_s)
@@ -194,12 +253,20 @@ class App:
         """Take nothing new, let accepted work end. Returns CUT_SHORT where it did not within the limit."""
         self._lifecycle.advance(Phase.DRAINING)
         self._http.should_exit = True
+        self._rest.end_receiving()
         limit_s = self._settings.drain_limit_s
-        _, waited = await asyncio.gather(self._stop_rpc(limit_s), asyncio.wait((serving,), timeout=limit_s + 1))
-        cut_short = bool(waited[1]) or self._keeper.unanswered() > 0
+        await asyncio.gather(self._stop_rpc(limit_s), self._stop_http(serving, limit_s))
+        cut_short = self._keeper.unanswered() > 0
         totals = " ".join(f"{name}={count}" for name, count in self._metrics.totals().items())
         log.info("stopped%s images %s", ": some accepted work was cut short" if cut_short else "", totals)
         return CUT_SHORT if cut_short else STOPPED
+
+    async def _stop_http(self, serving: "asyncio.Task[None]", limit_s: float) -> None:
+        """Connections that do not read their answers never end by themselves: they are cut when the work is done."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._keeper.idle(), limit_s)
+        await asyncio.wait((serving,), timeout=_LAST_ANSWERS_S)
+        self._http.force_exit = True
 
     async def _stop_rpc(self, limit_s: float) -> None:
         """Calls that watch (health, reflection) never end by themselves: they are waited for as long as work is."""
@@ -221,28 +288,23 @@ def _gpus(engine: str) -> Sequence[Gpu]:
         return []
 
 
-def handle_signals(app: App) -> None:
-    """SIGTERM and SIGINT let the app leave in order; a second one, later, at once."""
+def handle_signals(app: App, end_process: Callable[[int], object]) -> None:
+    """SIGTERM, SIGINT and SIGHUP (the terminal is gone) let the app leave in order; a second one, later, at once."""
 
     def signalled(number: int) -> None:
         if app.leave():
             log.warning("a second signal: leaving at once")
-            leave_now(128 + number)
+            end_process(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # nohup ignores it
+    for number in (signal.SIGTERM, signal.SIGINT, *hang_up):
         asyncio.get_running_loop().add_signal_handler(number, signalled, number)
 
 
-def leave_now(code: int) -> None:
-    """End the process without waiting for threads that cannot be stopped."""
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
-
-
-def _http_server(app: ASGIApp, drain_limit_s: int) -> _HttpServer:
+def _http_server(app: ASGIApp, connections: Connections, drain_limit_s: int) -> _HttpServer:
     config = uvicorn.Config(
         app,
+        http=factory(connections),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -256,9 +318,15 @@ def _http_server(app: ASGIApp, drain_limit_s: int) -> _HttpServer:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket; uvicorn's own would end the process where the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """A bound socket; uvicorn's own would end the process where the port is taken. On `::` IPv4 is heard too."""
+    told = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        families = {found[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
+    except socket.gaierror as error:
+        raise CannotListen(f"The address {host} is not known ({error.strerror}): choose another --host") from error
     except OSError as error:
-        raise OSError(f"HTTP cannot listen on {host}:{port} ({error.strerror})") from error
+        cure = "another port with --http-port" if error.errno == errno.EADDRINUSE else "another --host or --http-port"
+        raise CannotListen(f"HTTP cannot listen on {told} ({error.strerror}): choose {cure}") from error

@@ -52,6 +52,8 @@ class Item:
 
     __slots__ = ("caller", "deadline", "future", "left", "picture", "ready_at_s")
 
+    work = 1.0  # all images cost an engine the same
+
     def __init__(self, picture: Picture, caller: Caller, deadline: Deadline, future: "asyncio.Future[Row]") -> None:
         self.picture = picture
         self.caller = caller

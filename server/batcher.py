@@ -80,15 +80,20 @@ class Batcher:
         caller: Caller,
         deadline_s: float,
         decoded_in_s: Callable[[int], float] = lambda images: 0.0,
+        patient: bool = False,
     ) -> list[Place]:
-        """A place for each image, or none at all. `decoded_in_s`: how long until so many more images are decoded.
+        """A place for each image, or none at all. `decoded_in_s`: how long until so many of them are decoded.
 
         Raises ServingError as `Admission.take` does, and ENGINE_FAILED where the engine hangs.
         """
         if self._device.hung:
             raise _hangs()
         self.admission.take(
-            images, caller, deadline_s, lambda images: self._answered_in_s(images, caller, decoded_in_s(images))
+            images,
+            caller,
+            deadline_s,
+            lambda images: self._answered_in_s(images, caller, decoded_in_s(images)),
+            patient,
         )
         return [Place(self, caller, Deadline(deadline_s)) for _ in range(images)]
 
@@ -115,7 +120,10 @@ class Batcher:
                 await asyncio.wait((item.future,))
                 item.future.exception()  # seen: asyncio shall not log it
             raise
-        return item.future.result()
+        try:
+            return item.future.result()
+        finally:
+            del item  # else its error would hold this frame, which holds the error and the picture
 
     def waits(self) -> int:
         return len(self._waiting)
@@ -130,8 +138,8 @@ class Batcher:
         return self._waiting.withdraw(item)
 
     def empty(self, error: ServingError) -> None:
-        while self.waits():
-            self._waiting.take().fail(error)
+        while item := self._waiting.take():
+            item.fail(error)
 
     def bind(self, lane: int, idle_since_s: float | None) -> Batch | None:
         """What waits, up to a full batch: without the images whose time has run out, and not more of them than the
@@ -149,8 +157,7 @@ class Batcher:
     def _take(self, now_s: float) -> list[Item]:
         items: list[Item] = []
         hopeless_s = now_s + self.needs_s(1) * _HARDLY
-        while self.waits() and len(items) < self.max_batch:
-            item = self._waiting.take()
+        while len(items) < self.max_batch and (item := self._waiting.take()):
             if item.deadline.at_s > hopeless_s:
                 items.append(item)
             else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bundle.predictions import Probabilities
 from server.batch import Deadline, Row
+from server.waiting import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,14 @@ class Computed:
     decode_s: float
 
 
+_Key = tuple[bytes, Priority]  # the image's digest, and how urgent it is
+
+
 class _Flight:
     """One computation and how many wait for it; `deadline` is that of the most patient of them."""
 
-    def __init__(self, task: "asyncio.Task[Computed]", deadline: Deadline) -> None:
+    def __init__(self, key: _Key, task: "asyncio.Task[Computed]", deadline: Deadline) -> None:
+        self.key = key
         self.task = task
         self.deadline = deadline
         self.waiters = 0
@@ -31,7 +36,7 @@ class Flights:
     """Computations under way by the images' digest, and the results of the `remembered` last used ones."""
 
     def __init__(self, remembered: int = 0) -> None:
-        self._flights: dict[bytes, _Flight] = {}
+        self._flights: dict[_Key, _Flight] = {}
         self._results: OrderedDict[bytes, Probabilities] = OrderedDict()
         self._remembered = remembered
 
@@ -44,40 +49,51 @@ class Flights:
         return Computed(Row(probabilities, queue_s=0, infer_s=0, batch=0), decode_s=0)
 
     async def join(
-        self, digest: bytes, deadline: Deadline, compute: Callable[[], Coroutine[Any, Any, Computed]]
+        self,
+        digest: bytes,
+        priority: Priority,
+        deadline: Deadline,
+        compute: Callable[[], Coroutine[Any, Any, Computed]],
     ) -> Computed:
         """The result of `compute`, begun now or by somebody before; what it raises is raised to all.
+
+        An interactive image does not join a bulk one, with which it would have to wait.
 
         Who leaves leaves alone. When the last one leaves the computation is cancelled, and that one returns only when
         it has ended, so that whoever counts the work in hand counts truly.
         """
-        flight = self._flights.get(digest) or self._begin(digest, deadline, compute)
+        flight = self._under_way(digest, priority) or self._begin((digest, priority), deadline, compute)
         flight.deadline.extend(deadline.at_s)
         flight.waiters += 1
         try:
             await asyncio.wait((flight.task,))
         except asyncio.CancelledError:
             if flight.waiters == 1:
-                self._end(digest, flight)  # who comes from now on begins anew
+                self._end(flight)  # who comes from now on begins anew
                 flight.task.cancel()
                 await asyncio.wait((flight.task,))
             raise
         finally:
             flight.waiters -= 1
-        return flight.task.result()
+        try:
+            return flight.task.result()
+        finally:
+            del flight  # else its error would hold this frame, which holds the error
 
-    def _begin(
-        self, digest: bytes, deadline: Deadline, compute: Callable[[], Coroutine[Any, Any, Computed]]
-    ) -> _Flight:
-        flight = self._flights[digest] = _Flight(asyncio.create_task(compute()), deadline)
-        flight.task.add_done_callback(lambda task: self._end(digest, flight))
+    def _under_way(self, digest: bytes, priority: Priority) -> _Flight | None:
+        interactive = self._flights.get((digest, Priority.INTERACTIVE))
+        return interactive or self._flights.get((digest, priority))
+
+    def _begin(self, key: _Key, deadline: Deadline, compute: Callable[[], Coroutine[Any, Any, Computed]]) -> _Flight:
+        flight = self._flights[key] = _Flight(key, asyncio.create_task(compute()), deadline)
+        flight.task.add_done_callback(lambda task: self._end(flight))
         return flight
 
-    def _end(self, digest: bytes, flight: _Flight) -> None:
-        if self._flights.get(digest) is flight:
-            del self._flights[digest]
+    def _end(self, flight: _Flight) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
         task = flight.task
         if self._remembered and task.done() and not task.cancelled() and task.exception() is None:
-            self._results[digest] = task.result().row.probabilities.copy()  # not its whole batch
+            self._results[flight.key[0]] = task.result().row.probabilities.copy()  # not its whole batch
             if len(self._results) > self._remembered:
                 self._results.popitem(last=False)

@@ -62,6 +62,15 @@ class Queues:
     remembered: int
 
 
+Measure = Callable[[Engine, Bundle, int], dict[int, float]]
+"""Seconds by batch size, up to the best size, which is not above that number."""
+
+
+def measure(engine: Engine, bundle: Bundle, max_batch: int) -> dict[int, float]:
+    """Measured now, nothing remembered."""
+    return engines.measure(engine, bundle.probe.pixels, max_batch)
+
+
 class Loader:
     """Loads bundles, each for the device of the kind that its engines run on."""
 
@@ -72,8 +81,10 @@ class Loader:
         decoders: Decoders,
         queues: Queues,
         metrics: Metrics,
+        measure: Measure = measure,
     ) -> None:
         self._choose = choose
+        self._measure = measure
         self._devices = devices
         self._decoders = decoders
         self._queues = queues
@@ -85,7 +96,7 @@ class Loader:
         choice = self._choose(bundle)
         kept = [engines.check(engine, bundle.probe, self._queues.max_batch) for engine in choice.engines]
         # the processors of a device are alike: the first one's times hold for all, and the Pace corrects them
-        batch_s = engines.measure(choice.engine, bundle.probe.pixels, self._queues.max_batch)
+        batch_s = self._measure(choice.engine, bundle, self._queues.max_batch)
         self._decoders.warm_up(bundle.manifest.preprocessing)
         return Loaded(bundle, choice, max(kept, key=lambda parity: parity.max_dp), batch_s)
 
@@ -102,5 +113,5 @@ class Loader:
             admission,
             lambda batch: metrics.dispatched(batch.ran, batch.reason),
         )
-        metrics.watch(lambda: admission.taken, batcher.waits, batcher.drain_s)
+        metrics.watch(lambda: admission.taken, batcher.waits, lambda: self._decoders.left_s() + batcher.drain_s())
         return ReadyModel(loaded, batcher, Flights(self._queues.remembered), metrics)

@@ -69,6 +69,21 @@ class Metrics:
             _VERSION,
             registry=registry,
         )
+        self.receiving_bytes = Gauge(
+            "sesame_receiving_bytes", "Bytes of requests that are being received or answered.", registry=registry
+        )
+        self.decode_queue_images = Gauge(
+            "sesame_decode_queue_images", "Photos that wait for a decode thread.", registry=registry
+        )
+        self.decode_threads_lost = Gauge(
+            "sesame_decode_threads_lost", "Decode threads that do not come back from a photo.", registry=registry
+        )
+        self.decodes_given_up = Counter(
+            "sesame_decodes_given_up_total", "Photos that took longer to decode than allowed.", registry=registry
+        )
+        self.log_lines_dropped = Gauge(
+            "sesame_log_lines_dropped", "Lines of the log that nobody read in time, since the start.", registry=registry
+        )
         self.model_ready = Gauge(
             "sesame_model_ready", "1 while the model version is READY.", _VERSION, registry=registry
         )

@@ -30,20 +30,21 @@ class Pace:
         age_s = self._clock() - self._seen_at_s
         return 1 + (self._slowness - 1) * float(0.5 ** (age_s / _HALF_LIFE_S))
 
-    def seconds(self, images: int) -> float:
+    def seconds(self, images: float) -> float:
         """What so many images take, one after another in pieces of the largest measured size. 0 for none."""
-        whole, rest = divmod(max(0, images), self._sizes[-1])
-        return self.slowness * (whole * self._measured_s[-1] + self._of_one_piece(rest))
+        return self.slowness * self._expected_s(images)
 
-    def saw(self, images: int, seconds: float) -> None:
-        """Learn from one piece of work of at most the largest measured size.
+    def saw(self, images: float, seconds: float) -> None:
+        """Learn from one piece of work.
 
         Pieces count by the time they should take: what disturbed a single image would not make a full batch as slow.
         """
-        expected_s = max(1e-9, self._of_one_piece(images))
+        expected_s = max(1e-9, self._expected_s(images))
         weight = _WEIGHT * expected_s / max(expected_s, self._measured_s[-1])
         self._slowness = (1 - weight) * self.slowness + weight * seconds / expected_s
         self._seen_at_s = self._clock()
 
-    def _of_one_piece(self, images: int) -> float:
-        return float(np.interp(images, self._sizes, self._measured_s)) if images else 0.0
+    def _expected_s(self, images: float) -> float:
+        whole, rest = divmod(max(0, images), self._sizes[-1])
+        piece_s = float(np.interp(rest, self._sizes, self._measured_s)) if rest else 0.0
+        return whole * self._measured_s[-1] + piece_s

@@ -23,6 +23,8 @@ class State(StrEnum):
     FAILED = "FAILED"
 
 
+_GONE = "its files are gone: what is in memory is served until they are back, or another version is ready"
+
 _WHY_NOT = {
     State.LOADING: "is still loading: try again in a moment",
     State.FAILED: "failed to load: see /models",
@@ -32,9 +34,11 @@ _WHY_NOT = {
 
 @dataclass(eq=False)
 class Entry:
-    """A model version, ready or not. `reason` says why it FAILED, or, while READY, why its newer files are not served.
+    """A model version, ready or not.
 
-    `seen` is what its files look like, `tried` what they looked like when they were last loaded or unloaded.
+    `seen` is what its files looked like when they were last there. `tried` is what they looked like when they were last
+    loaded, or unloaded by an operator; None: they may be loaded. `gone`: the files are not there at present.
+    `fault` says why it FAILED, or, while READY, why its newer files are not served.
     """
 
     name: str
@@ -43,51 +47,78 @@ class Entry:
     seen: Signature
     tried: Signature | None = None
     state: State = State.LOADING
-    reason: str = ""
+    fault: str = ""
+    gone: bool = False
     ready: ReadyModel | None = None
     wanted: bool = False  # an operator asked for this very version: it stays when newer ones come
 
+    @property
+    def reason(self) -> str:
+        """What operators should know of it, besides its state."""
+        return _GONE if self.gone else self.fault
+
     def is_ready(self) -> bool:
         return self.ready is not None
+
+    def answers(self) -> bool:
+        return self.ready is not None and not self.ready.batcher.sick
 
 
 class Repository:
     """Knows and chooses; the keeper loads and unloads."""
 
     def __init__(self, root: Path, default_model: str, metrics: Metrics) -> None:
-        """Raises BundleError where the root holds no bundle, or not the default model."""
+        """Raises BundleError where the root cannot be read, holds no bundle, or not the default model."""
         self.aliases = Aliases(root)
-        self._root = root
+        self.root = root
         self._default_model = default_model
         self._metrics = metrics
         self._entries: list[Entry] = []
+        self._forgotten: dict[Path, Entry] = {}
         if not root.is_dir():
             raise BundleError(f"There is no folder of bundles '{root}': name one with --bundles.")
-        self.update(self.found())
+        try:
+            self.update(self.found())
+        except OSError as error:
+            raise BundleError(f"{unreadable(root, error)}: let the server's user read it, or move it away.") from error
         if not self._entries:
             raise BundleError(f"The folder '{root}' holds no bundle: make one with 'python -m export convert'.")
         if default_model and default_model not in self.names() and not self.aliases.get(default_model):
             raise BundleError(f"The default model '{default_model}' is none of {', '.join(self.names())}.")
 
     def found(self) -> dict[Path, tuple[str, str, Signature]]:
-        """Name, version and signature of each bundle's folder. Reads the disk: once the server runs, for a thread."""
-        return {path: (name, version, _signature(path)) for name, version, path in files.find(self._root)}
+        """Name, version and signature of each bundle's folder; nothing where the root is gone, as a volume can be.
+
+        Reads the disk: once the server runs, for a thread. Raises OSError where a folder cannot be read.
+        """
+        if not self.root.is_dir():
+            return {}
+        return {path: (name, version, _signature(path)) for name, version, path in files.find(self.root)}
 
     def update(self, found: Mapping[Path, tuple[str, str, Signature]]) -> list[Entry]:
-        """Take over what was found; returns the entries whose folders are gone, which are still known."""
+        """Take over what was found; returns the entries whose files are gone, which are still known.
+
+        An entry that was forgotten and comes back is what it was: what an operator unloaded stays unloaded.
+        """
         known = {entry.path: entry for entry in self._entries}
         for path, (name, version, signature) in found.items():
-            if path in known:
-                known[path].seen = signature
-            else:
-                entry = Entry(name, version, path, signature)
-                self._entries.append(entry)
-                self._metrics.model_ready.labels(name, version).set_function(entry.is_ready)
+            if path not in known:
+                forgotten = self._forgotten.pop(path) if path in self._forgotten else None
+                known[path] = self._remember(forgotten or Entry(name, version, path, signature))
+        for path, entry in known.items():
+            _, _, signature = found.get(path, ("", "", ()))
+            _see(entry, signature, there=path in found)
         self._entries.sort(key=lambda entry: (entry.name, int(entry.version)))
-        return [entry for path, entry in known.items() if path not in found]
+        return [entry for entry in self._entries if entry.gone]
+
+    def _remember(self, entry: Entry) -> Entry:
+        self._entries.append(entry)
+        self._metrics.model_ready.labels(entry.name, entry.version).set_function(entry.is_ready)
+        return entry
 
     def forget(self, entry: Entry) -> None:
         self._entries.remove(entry)
+        self._forgotten[entry.path] = entry
         self._metrics.model_ready.remove(entry.name, entry.version)
 
     def entries(self) -> list[Entry]:
@@ -131,9 +162,20 @@ class Repository:
             raise ServingError(Code.NOT_READY, f"The model '{candidates[0].name}' {what}.", retry_after_s=1)
         return ready[-1]
 
-    def serves(self) -> bool:
-        """Whether any model can answer."""
-        return any(entry.ready for entry in self._entries)
+    def meant(self, name: str, version: str) -> list[Entry]:
+        """The versions that a model's name or an alias stands for, ascending. Raises as `matching` does."""
+        target = self._target(name, version)
+        return self.matching(target.model, target.version)
+
+    def unserved(self) -> list[str]:
+        """The models of which no version is ready, though an operator unloaded none: each failed, or still loads."""
+        by_name = {name: self.versions(name) for name in self.names()}
+        return [
+            name
+            for name, versions in by_name.items()
+            if not any(entry.ready for entry in versions)
+            and all(entry.state in (State.LOADING, State.FAILED) for entry in versions)
+        ]
 
     def aliased(self, entry: Entry) -> list[str]:
         """The aliases that stand for this very version."""
@@ -155,6 +197,21 @@ class Repository:
         if len(names) > 1:
             raise ServingError(Code.MALFORMED, f"Say which model: {', '.join(names)}.")
         return names[0]
+
+
+def unreadable(root: Path, error: OSError) -> str:
+    """What cannot be read, under a root, and why: the beginning of a sentence."""
+    return f"The folder '{error.filename or root}' cannot be read ({error.strerror or error})"
+
+
+def _see(entry: Entry, signature: Signature, there: bool) -> None:
+    """An empty folder counts as gone if it was not empty before: so does an unmounted volume look."""
+    gone = not there or (not signature and bool(entry.seen))
+    if entry.gone and not gone and entry.fault:
+        entry.tried = None  # it may have failed because its files went away
+    entry.gone = gone
+    if not gone:
+        entry.seen = signature
 
 
 def _signature(path: Path) -> Signature:

@@ -10,7 +10,7 @@ from bundle import predictions
 from bundle.predictions import Prediction, Vote
 from server.admission import Admission, too_late
 from server.batcher import Place
-from server.decoders import Decoders
+from server.decoders import Decoders, Photo
 from server.errors import PER_IMAGE, Code, ServingError
 from server.flights import Computed
 from server.lifecycle import Lifecycle
@@ -28,6 +28,8 @@ class Limits:
     max_image_bytes: int
     max_request_bytes: int
     max_images: int
+    default_timeout_s: float
+    max_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,17 @@ class Classifier:
         self._decoders = decoders
         self._lifecycle = lifecycle
 
+    def deadline_s(self, timeout_s: float | None) -> float:
+        """When a request that begins now must be answered, on the event loop's clock."""
+        wanted_s = self.limits.default_timeout_s if timeout_s is None else min(timeout_s, self.limits.max_timeout_s)
+        return time.monotonic() + wanted_s
+
+    def draining(self) -> ServingError | None:
+        """What a request is told that comes too late; None while new work is taken on."""
+        if self._lifecycle.accepting:
+            return None
+        return ServingError(Code.DRAINING, "This server is going away: send the request again.", retry_after_s=1)
+
     async def classify(self, encoded: Sequence[bytes], wish: Wish) -> Classified:
         """Classify the photos of one request.
 
@@ -96,9 +109,11 @@ class Classifier:
             raise ServingError(
                 Code.MALFORMED, f"{len(encoded)} images in one request: send at most {self.limits.max_images}."
             )
-        ready, places = await self._admitted(len(encoded), wish)
+        self._picked(wish)  # before any work: who asks for what there is not is told so at once
+        photos = await self._examined(encoded, wish)
+        ready, places = await self._admitted(photos, wish)
         k = wish.top_k or min(DEFAULT_TOP_K, len(ready.loaded.bundle.labels))
-        tasks = [self._begin(ready, place, photo, k) for place, photo in zip(places, encoded, strict=True)]
+        tasks = [self._begin(ready, place, photo, k) for place, photo in zip(places, photos, strict=True)]
         fate = "gone"
         try:
             async with asyncio.timeout_at(wish.deadline_s):
@@ -112,20 +127,27 @@ class Classifier:
                     ready.metrics.outcome(fate)
         return Classified(ready, [_outcome(task) for task in tasks])
 
-    async def _admitted(self, images: int, wish: Wish) -> tuple[ReadyModel, list[Place]]:
+    async def _examined(self, encoded: Sequence[bytes], wish: Wish) -> list[Photo]:
+        try:
+            async with asyncio.timeout_at(wish.deadline_s):
+                return await self._decoders.examine(encoded, wish.caller)
+        except TimeoutError:
+            raise too_late() from None
+
+    async def _admitted(self, photos: Sequence[Photo], wish: Wish) -> tuple[ReadyModel, list[Place]]:
         waited: Admission | None = None
         try:
             async with asyncio.timeout_at(wish.deadline_s):
                 while True:
                     ready = self._picked(wish)
                     try:
-                        return ready, self._reserve(ready, images, wish)
+                        return ready, self._reserve(ready, photos, wish)
                     except ServingError as error:
                         if error.code is not Code.QUEUE_FULL or not wish.patient:
-                            ready.metrics.refused(error.code, images)
+                            ready.metrics.refused(error.code, len(photos))
                             raise
                     waited = ready.batcher.admission
-                    await waited.room()
+                    await waited.room(wish.caller)
         except BaseException as error:
             if waited is not None:
                 waited.pass_on()
@@ -134,32 +156,35 @@ class Classifier:
             raise
 
     def _picked(self, wish: Wish) -> ReadyModel:
-        if not self._lifecycle.accepting:
-            raise ServingError(Code.DRAINING, "This server is going away: send the request again.", retry_after_s=1)
+        if error := self.draining():
+            raise error
         ready = self._repository.pick(wish.model, wish.version)
         classes = len(ready.loaded.bundle.labels)
         if wish.top_k is not None and not 1 <= wish.top_k <= classes:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
         return ready
 
-    def _reserve(self, ready: ReadyModel, images: int, wish: Wish) -> list[Place]:
-        places = ready.batcher.reserve(images, wish.caller, wish.deadline_s, self._decoders.ready_in_s)
-        ready.metrics.admitted(images)
+    def _reserve(self, ready: ReadyModel, photos: Sequence[Photo], wish: Wish) -> list[Place]:
+        work = [photo.work for photo in photos]
+        places = ready.batcher.reserve(
+            len(photos),
+            wish.caller,
+            wish.deadline_s,
+            lambda images: self._decoders.ready_in_s(work[:images], wish.caller),
+            wish.patient,
+        )
+        ready.metrics.admitted(len(photos))
         return places
 
-    def _begin(self, ready: ReadyModel, place: Place, encoded: bytes, k: int) -> "asyncio.Task[Answer]":
+    def _begin(self, ready: ReadyModel, place: Place, photo: Photo, k: int) -> "asyncio.Task[Answer]":
         """Start on one photo. Its place is given back when the task ends, which may be after its caller has left."""
-        task = asyncio.create_task(self._answer(ready, place, encoded, k))
+        task = asyncio.create_task(self._answer(ready, place, photo, k))
         task.add_done_callback(partial(_settle, ready, place))
         return task
 
-    async def _answer(self, ready: ReadyModel, place: Place, encoded: bytes, k: int) -> Answer:
+    async def _answer(self, ready: ReadyModel, place: Place, photo: Photo, k: int) -> Answer:
         started_s = time.monotonic()
-        if len(encoded) > self.limits.max_image_bytes:
-            raise ServingError(
-                Code.TOO_LARGE, f"The image has {len(encoded)} bytes: send at most {self.limits.max_image_bytes}."
-            )
-        computed = await self._computed(ready, place, encoded)
+        computed = await self._computed(ready, place, photo)
         row, bundle = computed.row, ready.loaded.bundle
         best = predictions.top(row.probabilities, bundle.labels, k)
         vote = predictions.vote(row.probabilities, bundle.labels) if bundle.grouped else None
@@ -175,15 +200,17 @@ class Classifier:
             batch=row.batch,
         )
 
-    async def _computed(self, ready: ReadyModel, place: Place, encoded: bytes) -> Computed:
+    async def _computed(self, ready: ReadyModel, place: Place, photo: Photo) -> Computed:
         """The engine's row for a photo: remembered, or shared with whoever asks for the same one just now."""
-        digest = await self._decoders.digest(encoded)
-        return ready.flights.recall(digest) or await ready.flights.join(
-            digest, place.deadline, lambda: self._compute(ready, place, encoded)
+        if isinstance(photo.header, ServingError):
+            raise photo.header.fresh()
+        return ready.flights.recall(photo.digest) or await ready.flights.join(
+            photo.digest, place.caller.priority, place.deadline, lambda: self._compute(ready, place, photo)
         )
 
-    async def _compute(self, ready: ReadyModel, place: Place, encoded: bytes) -> Computed:
-        picture, decode_s = await self._decoders.decode(encoded, ready.loaded.bundle.manifest.preprocessing)
+    async def _compute(self, ready: ReadyModel, place: Place, photo: Photo) -> Computed:
+        preprocessing = ready.loaded.bundle.manifest.preprocessing
+        picture, decode_s = await self._decoders.decode(photo, preprocessing, place.caller)
         ready.metrics.took("decode", decode_s)
         row = await place.submit(picture)
         ready.metrics.took("queue", row.queue_s)
@@ -203,6 +230,11 @@ def _outcome(task: "asyncio.Task[Answer]") -> Answer | ServingError:
     error = task.exception()
     if error is None:
         return task.result()
-    if isinstance(error, ServingError) and error.code in PER_IMAGE:
-        return error
-    raise error
+    if isinstance(error, ServingError):
+        if error.code in PER_IMAGE:
+            return error.fresh()
+        raise error.fresh()
+    try:
+        raise error
+    finally:
+        del error  # a frame that holds the error that went through it would be freed by the garbage collector alone

@@ -1,81 +1,190 @@
-"""Threads: a few daemon threads that run functions for the event loop, in the order they were asked."""
+"""Threads: a few daemon threads that run functions for the event loop. Callers take turns at them."""
 
 import asyncio
 import contextlib
+import math
 import threading
-from collections.abc import Callable
-from queue import SimpleQueue
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from server import cores
+from server.errors import ServingError
+from server.waiting import Caller, Waiting
 
 T = TypeVar("T")
 
 
 class _Job:
-    """One function to run. Either its thread begins it or its caller withdraws it, never both."""
+    """One function to run."""
 
-    def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.function: Callable[[], Any] | None = function
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self._loop = loop
-        self._lock = threading.Lock()
+    __slots__ = ("_loop", "caller", "function", "future", "work")
 
-    def claim(self) -> Callable[[], Any] | None:
-        """Take the function out: for the thread to run it, or for the caller to withdraw it."""
-        with self._lock:
-            function, self.function = self.function, None
-        return function
+    def __init__(self, function: Callable[[], Any], caller: Caller, work: float) -> None:
+        self.function = function
+        self.caller = caller
+        self.work = work
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
 
-    def run(self, function: Callable[[], Any]) -> None:
+    def run(self) -> None:
+        """On a thread.
+
+        A ServingError is handed on as a result: raised here it would hold the frames that it went through, which hold
+        the photo, and the job, which holds the error.
+        """
+        result, error = None, None
         try:
-            result, error = function(), None
+            result = self.function()
+        except ServingError as refused:
+            result = refused.fresh()
         except BaseException as caught:  # whatever it is belongs to the caller; the thread goes on
-            result, error = None, caught
+            error = caught
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._finish, result, error)
+            self._loop.call_soon_threadsafe(self.finish, result, error)
 
-    def _finish(self, result: Any, error: BaseException | None) -> None:
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        """On the event loop."""
+        if self.future.done():
+            return  # it was given up
         if error is None:
             self.future.set_result(result)
         else:
             self.future.set_exception(error)
 
 
+class _Worker:
+    """One thread, and what it does. The pool's lock guards it."""
+
+    def __init__(self, most_work: float, lock: threading.Lock) -> None:
+        self.most_work = most_work
+        self.woken = threading.Condition(lock)
+        self.job: _Job | None = None
+        self.since_s = 0.0
+        self.given_up = False
+
+
 class Threads:
-    """Daemons, because a thread cannot be stopped and the process must not wait for one at its exit."""
+    """Daemons, because a thread cannot be stopped and the process must not wait for one at its exit.
 
-    def __init__(self, count: int, name: str) -> None:
-        self.in_hand = 0  # jobs being run or waiting to be
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
+    Large jobs (of more than `large` work) never have all of the threads: where there are several, one takes small jobs
+    alone, so that an ordinary photo waits for no more than another ordinary one.
+    """
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+    def __init__(self, count: int, name: str, large: float = math.inf) -> None:
+        self.count = count
+        self.given_up = 0  # jobs, since the start
+        self.lost = 0  # threads that still have a job that was given up
+        self._name = name
+        self._large = large
+        self._lock = threading.Lock()
+        self._closed = False
+        self._waiting: Waiting[_Job] = Waiting()
+        self._idle: list[_Worker] = []
+        limits = [math.inf] * count if count == 1 else [large, *[math.inf] * (count - 1)]
+        self._workers = [_Worker(limit, self._lock) for limit in limits]
+        for number, worker in enumerate(self._workers):
+            self._open(worker, number)
+
+    async def run(
+        self, function: Callable[..., T], *arguments: Any, caller: Caller | None = None, work: float = 1.0
+    ) -> T:
         """The function's result, or what it raises.
 
         A caller cancelled before a thread began withdraws the work. One cancelled later returns only when the thread
         does, so that whoever counts the work in hand counts truly.
         """
-        job = _Job(lambda: function(*arguments), asyncio.get_running_loop())
-        self._jobs.put(job)
-        self.in_hand += 1
+        job = _Job(lambda: function(*arguments), caller or Caller(), work)
+        with self._lock:
+            self._waiting.put(job)
+            self._wake_one(work)
         try:
             await asyncio.wait((job.future,))
         except asyncio.CancelledError:
-            if job.claim() is None:
+            with self._lock:
+                withdrawn = self._waiting.withdraw(job)
+            if not withdrawn:
                 await asyncio.wait((job.future,))
                 job.future.exception()  # seen: asyncio shall not log it
             raise
-        finally:
-            self.in_hand -= 1
-        result: T = job.future.result()
-        return result
+        outcome: T | ServingError = job.future.result()
+        if isinstance(outcome, ServingError):
+            raise outcome.fresh()
+        return outcome
 
-    def _work(self) -> None:
+    def done_in(self, work: float, caller: Caller) -> float:
+        """The work that one thread does until so much new work of a caller is done, the new work included."""
+        with self._lock:
+            able = [worker for worker in self._workers if work <= worker.most_work]
+            if work <= self._large:  # it does not wait for the end of a large job while another thread has a small one
+                able = [each for each in able if not each.job or each.job.work <= self._large] or able
+            running = sum(worker.job.work for worker in able if worker.job)
+            return (running + self._waiting.ahead(work, caller) + work) / len(able)
+
+    def left(self) -> float:
+        """The work that one thread does until all that is here is done."""
+        with self._lock:
+            running = sum(worker.job.work for worker in self._workers if worker.job)
+            return (running + self._waiting.work()) / self.count
+
+    def waits(self) -> int:
+        """Jobs that no thread has begun."""
+        return len(self._waiting)
+
+    def give_up(self, limit_s: float, error: ServingError) -> Sequence[float]:
+        """Answer jobs that have been running for longer than the limit with the error, and replace their threads.
+
+        Returns how long each had been running. On the event loop.
+        """
+        now_s = time.monotonic()
+        with self._lock:
+            stuck = [(at, each) for at, each in enumerate(self._workers) if each.job and now_s - each.since_s > limit_s]
+            for at, worker in stuck:
+                worker.given_up = True
+                self.given_up += 1
+                self.lost += 1
+                self._workers[at] = _Worker(worker.most_work, self._lock)
+        for at, worker in stuck:
+            assert worker.job is not None
+            worker.job.finish(error.fresh(), None)
+            self._open(self._workers[at], at)
+        return [now_s - worker.since_s for _, worker in stuck]
+
+    def close(self) -> None:
+        """Let threads end that have nothing to do. Nothing may be run any more."""
+        with self._lock:
+            self._closed = True
+            for worker in self._idle:
+                worker.woken.notify()
+
+    def _wake_one(self, work: float) -> None:
+        """Wake a thread that may take so much work; of several the one that takes the least."""
+        able = [worker for worker in self._idle if work <= worker.most_work]
+        if able:
+            chosen = min(able, key=lambda worker: worker.most_work)
+            self._idle.remove(chosen)
+            chosen.woken.notify()
+
+    def _open(self, worker: _Worker, number: int) -> None:
+        threading.Thread(target=self._work, args=(worker,), name=f"{self._name}-{number}", daemon=True).start()
+
+    def _work(self, worker: _Worker) -> None:
         cores.stand_back()
-        while True:
-            job = self._jobs.get()
-            if function := job.claim():
-                job.run(function)
-            del job, function  # while there is nothing to do a thread holds on to nothing, a photo or an engine
+        while job := self._next(worker):
+            job.run()
+            del job  # while there is nothing to do a thread holds on to nothing, a photo or an engine
+
+    def _next(self, worker: _Worker) -> _Job | None:
+        """The worker's next job, when there is one; None where the worker was replaced, or the pool is closed."""
+        with self._lock:
+            worker.job = None
+            if worker.given_up:
+                self.lost -= 1
+                return None
+            while (job := self._waiting.take(worker.most_work)) is None:
+                if self._closed:
+                    return None
+                self._idle.append(worker)
+                worker.woken.wait()
+            worker.job, worker.since_s = job, time.monotonic()
+            return job

@@ -1,7 +1,8 @@
 """Engine: runs Pixels to probabilities. One file each."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +16,11 @@ from bundle.probe import Probe
 
 _LONGEST_S = 0.125
 _ROUNDS = 5
+_MEASURING_S, _KNOWN_MEASURING_S = 0.5, 0.1  # the first time, and later ones, whose shortest times come together
+_IN_VAIN = 3  # rounds
+_SHORTER = 0.98  # of the shortest so far: what counts as a better time
+_EQUAL = 1.05
+_STAYS = 1.10
 
 
 class Engine(Protocol):
@@ -77,28 +83,54 @@ def _checked(engine: Engine, run: Callable[[], Probabilities], images: int, clas
 
 
 def measure(engine: Engine, pixels: Pixels, most: int) -> dict[int, float]:
-    """Seconds of batches of 1, 2, 4 … images, up to the largest worth waiting for: none is above `most`, takes longer
-    than an eighth of a second, or costs 3 % more per image than the best of them.
+    """Seconds of batches of 1, 2, 4 … images as measured now, up to the size that `best_batch` names."""
+    seconds = time_batches(engine, pixels, most)
+    best = best_batch(seconds)
+    return {size: seconds[size] for size in seconds if size <= best}
 
-    Among equals the largest, as it is the one that other work on the same cores disturbs least. Sizes are timed in
-    turns, so that a drift of the machine meets them all; the shortest of five runs counts, as others were disturbed.
+
+def time_batches(engine: Engine, pixels: Pixels, most: int, one_s: float = math.inf) -> dict[int, float]:
+    """Seconds of batches of 1, 2, 4 … images: all that are not above `most` and take an eighth of a second or less.
+
+    `one_s`: what one image took in an earlier measurement; the shorter of the two decides which sizes are tried.
+    Sizes are timed in turns, each over as many images as the largest has: a shorter stretch would find a quiet moment
+    more easily. The shortest stretch of each counts, as the others were disturbed. Rounds end when several in a row
+    have found nothing shorter, or when the time is up.
     """
     one = np.resize(pixels, (1, *pixels.shape[1:]))
     engine.run(one)
-    longest = int(_LONGEST_S / min(_seconds(engine, one) for _ in range(_ROUNDS)))
-    sizes = [1 << power for power in range(max(1, min(most, longest)).bit_length())]
+    measuring_s = _MEASURING_S if one_s == math.inf else _KNOWN_MEASURING_S
+    one_s = min(one_s, *(_seconds(engine, one, 1) for _ in range(_ROUNDS)))
+    sizes = [1 << power for power in range(max(1, min(most, int(_LONGEST_S / one_s))).bit_length())]
     batches = {size: np.resize(pixels, (size, *pixels.shape[1:])) for size in sizes}
-    rounds = [{size: _seconds(engine, batch) for size, batch in batches.items()} for _ in range(_ROUNDS)]
-    shortest = {size: min(found[size] for found in rounds) for size in sizes}
-    best = min(shortest[size] / size for size in sizes)
-    largest = max(size for size in sizes if shortest[size] / size <= 1.03 * best)
-    return {size: shortest[size] for size in sizes if size <= largest}
+    shortest = dict.fromkeys(sizes, math.inf)
+    ends_s, in_vain = time.monotonic() + measuring_s, -1
+    while in_vain < _IN_VAIN and (in_vain < 0 or time.monotonic() < ends_s):
+        found = {size: _seconds(engine, batch, sizes[-1] // size) for size, batch in batches.items()}
+        in_vain = 0 if any(found[size] < _SHORTER * shortest[size] for size in sizes) else in_vain + 1
+        shortest = {size: min(found[size], shortest[size]) for size in sizes}
+    return shortest
 
 
-def _seconds(engine: Engine, pixels: Pixels) -> float:
+def best_batch(seconds: Mapping[int, float], kept: int = 0) -> int:
+    """The largest size that costs at most 5 % more per image than the best one.
+
+    Among equals the largest, as it is the one that other work on the same cores disturbs least. `kept` is the size that
+    was chosen before: it stays until another one is better by more than a tenth, so that noise cannot change it.
+    """
+    cost = {size: seconds[size] / size for size in seconds}
+    best = min(cost.values())
+    if kept in cost and cost[kept] <= _STAYS * best:
+        return kept
+    return max(size for size in cost if cost[size] <= _EQUAL * best)
+
+
+def _seconds(engine: Engine, pixels: Pixels, runs: int) -> float:
+    """Of one run, in the mean of so many."""
     started_s = time.perf_counter()
-    engine.run(pixels)
-    return time.perf_counter() - started_s
+    for _ in range(runs):
+        engine.run(pixels)
+    return (time.perf_counter() - started_s) / runs
 
 
 def check(engine: Engine, probe: Probe, max_batch: int) -> Parity:

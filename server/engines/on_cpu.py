@@ -5,7 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bundle import overflow
 from bundle.files import Bundle
+from bundle.manifest import Graph
+from server import cores
 from server.engines import Engine
 from server.engines.candidate import Candidate
 from server.engines.ort import OrtCpuEngine
@@ -19,11 +22,23 @@ def candidates(bundle: Bundle, threads: int) -> Iterator[Candidate]:
     """Every engine that is installed over every graph; of lower precisions those whose proof is in the manifest."""
     proven = {(row.file, row.engine, row.precision) for row in bundle.manifest.parity}
     for engine, (make, precisions) in _installed().items():
-        for graph in [graph for graph in bundle.manifest.graphs if graph.precision in _GRAPHS]:
+        for graph in [graph for graph in bundle.manifest.graphs if graph.precision in _GRAPHS and not _wrong(graph)]:
             for precision in precisions if graph.precision == "fp32" else (graph.precision,):
                 if precision == "fp32" or (graph.file, engine, precision) in proven:
                     path = bundle.path / graph.file
                     yield Candidate(engine, precision, _maker(make, path, threads, precision), f"{threads} threads")
+
+
+def why_not(bundle: Bundle) -> str:
+    """Why a graph of the bundle is not run here, with the cure; "" where there is none such."""
+    wrong = [graph.file for graph in bundle.manifest.graphs if _wrong(graph)]
+    if not wrong:
+        return ""
+    return f"{wrong[0]} has 8 bit weights, which overflow on this CPU (no VNNI): export the bundle again"
+
+
+def _wrong(graph: Graph) -> bool:
+    return not overflow.safe(graph) and cores.saturates()
 
 
 def _maker(make: Make, graph: Path, threads: int, precision: str) -> Callable[[int], Engine]:

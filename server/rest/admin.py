@@ -64,12 +64,12 @@ async def _target(request: Request) -> Target:
             raise ServingError(Code.TOO_LARGE, f"The body is too large: send at most {_MOST_BYTES} bytes.")
     try:
         data: dict[str, Any] = json.loads(body)
-        model, version = data["model"], data.get("version", "")
+        model, version = data["model"], data.get("version")
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise _not_a_target() from error
-    if not isinstance(model, str) or not isinstance(version, str):
+    if not isinstance(model, str) or not isinstance(version, str | None):
         raise _not_a_target()
-    return Target(model, version)
+    return Target(model, version or "")
 
 
 def _not_a_target() -> ServingError:

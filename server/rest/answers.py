@@ -17,7 +17,7 @@ def answers(classified: Classified, many: bool) -> dict[str, Any]:
     if many:
         return {"results": results}
     if isinstance(classified.outcomes[0], ServingError):
-        raise classified.outcomes[0]
+        raise classified.outcomes[0].fresh()
     return results[0]
 
 

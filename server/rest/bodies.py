@@ -3,22 +3,25 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from server.errors import Code, ServingError
+from server.receiving import Receipt
+from server.rest import multipart
 from server.service import Limits
 
 _RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 """Besides image/*: no type, any bytes, and what curl's --data-binary says of itself."""
 
-
 _FIELDS = 16  # more commas than JSON's other fields need
+_TYPE_BYTES = 1 << 10  # of a Content-Type: parsing it takes longer than its length says
+_AT_ONCE_BYTES = 1 << 20  # a larger body is taken apart in a thread
 
 
 @dataclass(frozen=True)
@@ -30,124 +33,82 @@ class Body:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-async def read_body(request: Request, limits: Limits) -> Body:
-    """Read and take apart a request's body, counting bytes as they come.
+class Unread(ServingError):
+    """The request is refused before its body was read to its end: its connection cannot be used again."""
 
-    Raises ServingError where it is too large, of no accepted type or malformed; starlette's ClientDisconnect where the
-    caller leaves.
+    @classmethod
+    def of(cls, error: ServingError) -> "Unread":
+        return cls(error.code, error.detail, error.retry_after_s)
+
+
+Aside = Callable[[Callable[[], Body]], Awaitable[Body]]
+"""Runs a function in a thread."""
+
+
+async def read_body(request: Request, limits: Limits, receipt: Receipt, aside: Aside) -> Body:
+    """Read and take apart a request's body. `receipt` counts its bytes as they come.
+
+    Raises ServingError where it is too large, of no accepted type or malformed, and Unread where that was found before
+    its end; starlette's ClientDisconnect where the caller leaves.
     """
-    content_type, options = parse_options_header(request.headers.get("content-type", ""))
-    kind = content_type.decode("latin-1").lower()
+    limit, parse = _form(request.headers.get("content-type", ""), limits)
+    chunks = await _chunks(request, limit, receipt)
+    if receipt.bytes > _AT_ONCE_BYTES:
+        return await aside(lambda: parse(b"".join(chunks)))
+    return parse(b"".join(chunks))
+
+
+def _form(content_type: str, limits: Limits) -> tuple[int, Callable[[bytes], Body]]:
+    """The most bytes that a body of this type may have, and what takes it apart."""
+    kind, options = "", dict[bytes, bytes]()
+    if len(content_type) <= _TYPE_BYTES:
+        parsed, options = parse_options_header(content_type)
+        kind = parsed.decode("latin-1").lower()
     if kind == "multipart/form-data":
-        return await _multipart(request, options.get(b"boundary", b""), limits)
+        return limits.max_request_bytes, partial(_multipart, options.get(b"boundary", b""), limits.max_images)
     if kind == "application/json" or kind.endswith("+json"):
-        return _json(await _bytes(request, limits.max_request_bytes), limits.max_images)
-    if kind in _RAW_TYPES or kind.startswith("image/"):
-        photo = await _bytes(request, limits.max_image_bytes)
-        if not photo:
-            raise ServingError(Code.MALFORMED, "The body is empty: send a photo in it.")
-        return Body([photo], many=False)
-    raise ServingError(
+        return limits.max_request_bytes, partial(_json, limits.max_images)
+    if (kind in _RAW_TYPES and len(content_type) <= _TYPE_BYTES) or kind.startswith("image/"):
+        return limits.max_image_bytes, _raw
+    raise Unread(
         Code.UNSUPPORTED_TYPE,
-        f"Content-Type '{kind[:64]}' is not accepted: send image/*, application/octet-stream, multipart/form-data "
-        "or application/json.",
+        f"Content-Type '{content_type[:64]}' is not accepted: send image/*, application/octet-stream, "
+        "multipart/form-data or application/json.",
     )
 
 
-async def _bytes(request: Request, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    await _stream(request, limit, chunks.append)
-    return b"".join(chunks)
-
-
-async def _stream(request: Request, limit: int, write: Callable[[bytes], object]) -> None:
-    """Pass the body on piece by piece; ServingError as soon as its length, said or counted, exceeds the limit."""
+async def _chunks(request: Request, limit: int, receipt: Receipt) -> Sequence[bytes]:
+    """The body in the pieces in which it came; Unread as soon as its length, said or counted, exceeds the limit."""
     said = request.headers.get("content-length", "")
-    counted = 0
     if said.isdecimal() and int(said) > limit:
         raise _too_large(limit)
+    chunks = []
     async for chunk in request.stream():
-        counted += len(chunk)
-        if counted > limit:
+        try:
+            receipt.grow(len(chunk))
+        except ServingError as error:
+            raise Unread.of(error) from None
+        if receipt.bytes > limit:
             raise _too_large(limit)
-        write(chunk)
+        chunks.append(chunk)
+    return chunks
 
 
-def _too_large(limit: int) -> ServingError:
-    return ServingError(Code.TOO_LARGE, f"The body is too large: send at most {limit} bytes.")
+def _too_large(limit: int) -> Unread:
+    return Unread(Code.TOO_LARGE, f"The body is too large: send at most {limit} bytes.")
 
 
-async def _multipart(request: Request, boundary: bytes, limits: Limits) -> Body:
-    if not boundary:
-        raise ServingError(Code.MALFORMED, "The multipart Content-Type has no boundary: let the HTTP client set it.")
-    parts = _Parts(limits.max_images)
-    try:
-        parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
-        await _stream(request, limits.max_request_bytes, parser.write)
-        parser.finalize()
-    except FormParserError as error:
-        raise ServingError(Code.MALFORMED, "The multipart body is broken: let the HTTP client build it.") from error
-    if not parts.ended:
-        raise ServingError(Code.MALFORMED, "The multipart body ends too early: send it whole.")
-    if not parts.photos:
-        raise ServingError(Code.MALFORMED, "The multipart body has no part with a filename: send photos as files.")
-    return Body([bytes(photo) for photo in parts.photos], many=True)
+def _raw(body: bytes) -> Body:
+    if not body:
+        raise ServingError(Code.MALFORMED, "The body is empty: send a photo in it.")
+    return Body([body], many=False)
 
 
-class _Parts:
-    """Collects the parts of a multipart body while it streams in; every part with a filename is a photo."""
-
-    def __init__(self, max_images: int) -> None:
-        self.photos: list[bytearray] = []
-        self.ended = False
-        self._max_images = max_images
-        self._header = (b"", b"")
-
-    def callbacks(self) -> dict[str, Callable[..., None]]:
-        return {
-            "on_part_begin": self._part_begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._part_data,
-            "on_end": self._end,
-        }
-
-    def _part_begin(self) -> None:
-        self._disposition = b""
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header = (self._header[0] + data[start:end], b"")
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header = (self._header[0], self._header[1] + data[start:end])
-
-    def _header_end(self) -> None:
-        name, value = self._header
-        self._header = (b"", b"")
-        if name.lower() == b"content-disposition":
-            self._disposition = value
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        if b"filename" not in options:
-            name = options.get(b"name", b"?").decode("utf-8", "replace")[:64]
-            raise ServingError(
-                Code.MALFORMED, f"The part '{name}' is not a file: put model, version and top_k into the query."
-            )
-        if len(self.photos) == self._max_images:
-            raise ServingError(Code.MALFORMED, f"Too many images in one request: send at most {self._max_images}.")
-        self.photos.append(bytearray())
-
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        self.photos[-1] += data[start:end]
-
-    def _end(self) -> None:
-        self.ended = True
+def _multipart(boundary: bytes, max_images: int, body: bytes) -> Body:
+    return Body(multipart.files(body, boundary, max_images), many=True)
 
 
-def _json(body: bytes, max_images: int) -> Body:
+def _json(max_images: int, body: bytes) -> Body:
     if body.count(b",") > max_images + _FIELDS:  # base64 has none; parsing millions of values would stop the server
         raise ServingError(Code.MALFORMED, f"Too many values in one request: send at most {max_images} images.")
     try:

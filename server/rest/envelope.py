@@ -43,7 +43,7 @@ class Envelope:
             await self._app(scope, receive, send_in_envelope)
         finally:
             elapsed_ms = (time.perf_counter() - started_s) * 1e3
-            level = logging.DEBUG if scope["method"] == "GET" and status == 200 else logging.INFO
+            level = logging.DEBUG if scope["method"] in ("GET", "HEAD") and status == 200 else logging.INFO
             log.log(
                 level,
                 "%s %s %d %.1f ms id=%s",

@@ -18,12 +18,15 @@ STATUS: dict[Code, HTTPStatus] = {
     Code.UNKNOWN_PATH: HTTPStatus.NOT_FOUND,
     Code.METHOD: HTTPStatus.METHOD_NOT_ALLOWED,
     Code.SLOW_BODY: HTTPStatus.REQUEST_TIMEOUT,
+    Code.SLOW_HEADERS: HTTPStatus.REQUEST_TIMEOUT,
+    Code.HEADERS_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     Code.CONFLICT: HTTPStatus.CONFLICT,
     Code.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Code.UNSUPPORTED_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Code.BAD_IMAGE: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.TOO_MANY_PIXELS: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.ANIMATED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Code.DECODE_LIMIT: HTTPStatus.UNPROCESSABLE_ENTITY,
     Code.QUEUE_FULL: HTTPStatus.TOO_MANY_REQUESTS,
     Code.ENGINE_FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
     Code.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -35,7 +38,6 @@ CALLER_GONE = 499
 """nginx's number for a caller who left before the answer; it reaches the log alone."""
 
 _DISCARDED_BYTES = 64 << 20
-_DISCARDED_S = 5.0
 
 
 def document(error: ServingError) -> dict[str, Any]:
@@ -63,6 +65,15 @@ class Problem(JSONResponse):
         super().__init__(document(error), STATUS[error.code], headers)
 
 
+def raw_problem(error: ServingError) -> bytes:
+    """The whole HTTP response to what never becomes a request; the connection closes after it."""
+    problem = Problem(error, {"Connection": "close"})
+    status = STATUS[error.code]
+    lines = [f"HTTP/1.1 {int(status)} {status.phrase}".encode()]
+    lines += [b"%s: %s" % header for header in problem.raw_headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(problem.body)
+
+
 class LastProblem(Problem):
     """The answer to a request whose body was not read to its end: the connection closes after it.
 
@@ -70,22 +81,23 @@ class LastProblem(Problem):
     for a while, unless the client waits for "100 Continue" and has sent nothing.
     """
 
-    def __init__(self, error: ServingError) -> None:
+    def __init__(self, error: ServingError, discarded_s: float) -> None:
         super().__init__(error, {"Connection": "close"})
+        self._discarded_s = discarded_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         waits = any(name == b"expect" for name, _ in scope["headers"])
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         if not waits:
-            await _discard(receive)
+            await _discard(receive, self._discarded_s)
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _discard(receive: Receive) -> None:
+async def _discard(receive: Receive, limit_s: float) -> None:
     left = _DISCARDED_BYTES
     try:
-        async with asyncio.timeout(_DISCARDED_S):
+        async with asyncio.timeout(limit_s):
             while left > 0:
                 message = await receive()
                 left -= len(message.get("body", b""))

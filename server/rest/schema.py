@@ -75,10 +75,10 @@ _JSON_BODY = {
     "properties": {
         "image": {"type": "string", "format": "byte", "description": "one photo in base64; or:"},
         "images": {"type": "array", "items": {"type": "string", "format": "byte"}},
-        "model": {"type": "string"},
-        "version": {"type": "string"},
-        "top_k": {"type": "integer"},
-        "priority": {"type": "string", "enum": ["interactive", "bulk"]},
+        "model": {"type": ["string", "null"]},
+        "version": {"type": ["string", "null"]},
+        "top_k": {"type": ["integer", "null"]},
+        "priority": {"type": ["string", "null"], "enum": ["interactive", "bulk", None]},
     },
 }
 _FILES = {
@@ -136,7 +136,7 @@ CLASSIFY: dict[str, Any] = {
         408: _problem("`slow_body`"),
         413: _problem("`too_large`"),
         415: _problem("`unsupported_type`"),
-        422: _problem("`bad_image`, `too_many_pixels`, `animated`"),
+        422: _problem("`bad_image`, `too_many_pixels`, `animated`, `decode_limit`"),
         429: _problem("`queue_full`, with Retry-After"),
         500: _problem("`engine_failed`, `internal`"),
         503: _problem("`not_ready`, `draining`, with Retry-After"),
@@ -149,7 +149,15 @@ LABELS: dict[str, Any] = {"summary": "The labels of a model", "responses": {404:
 LIVE: dict[str, Any] = {"summary": "Liveness", "responses": {500: {"description": "only a new process helps"}}}
 READY: dict[str, Any] = {
     "summary": "Readiness",
-    "responses": {503: {"description": "loading, leaving, or an engine fails"}},
+    "responses": {503: {"description": "loading, leaving, or no model answers"}},
+}
+MODEL_READY: dict[str, Any] = {
+    "summary": "Readiness of one model",
+    "responses": {
+        400: _problem("`malformed`"),
+        404: _problem("`unknown_model`"),
+        503: {"description": "the model loads, failed to load or was unloaded, its engine fails, or the server leaves"},
+    },
 }
 METRICS: dict[str, Any] = {"summary": "Prometheus metrics"}
 
@@ -169,7 +177,7 @@ POINT: dict[str, Any] = {
                 {
                     "type": "object",
                     "required": ["model"],
-                    "properties": {"model": {"type": "string"}, "version": {"type": "string"}},
+                    "properties": {"model": {"type": "string"}, "version": {"type": ["string", "null"]}},
                     "example": {"model": "demo", "version": "1"},
                 }
             ),

@@ -10,7 +10,7 @@ def response(request_id: str, classified: Classified) -> pb.ClassifyResponse:
     """The answer to a request of one photo; raises that photo's ServingError."""
     (answer,) = classified.outcomes
     if isinstance(answer, ServingError):
-        raise answer
+        raise answer.fresh()
     return pb.ClassifyResponse(
         id=request_id,
         model=classified.model,

@@ -14,6 +14,7 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.BAD_IMAGE: grpc.StatusCode.INVALID_ARGUMENT,
     Code.TOO_MANY_PIXELS: grpc.StatusCode.INVALID_ARGUMENT,
     Code.ANIMATED: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.DECODE_LIMIT: grpc.StatusCode.INVALID_ARGUMENT,
     Code.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.ENGINE_FAILED: grpc.StatusCode.INTERNAL,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
@@ -22,7 +23,16 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 HTTP_ONLY = frozenset(
-    {Code.UNKNOWN_PATH, Code.METHOD, Code.SLOW_BODY, Code.NO_KEY, Code.WRONG_KEY, Code.CONFLICT},
+    {
+        Code.UNKNOWN_PATH,
+        Code.METHOD,
+        Code.SLOW_BODY,
+        Code.SLOW_HEADERS,
+        Code.HEADERS_TOO_LARGE,
+        Code.NO_KEY,
+        Code.WRONG_KEY,
+        Code.CONFLICT,
+    },
 )
 """Errors that gRPC itself answers in its own way, or that only /admin has."""
 

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, TypeVar
 
 from server.pb.sesame.v1 import classifier_pb2 as pb
 
-Read = Callable[[], Awaitable[pb.ClassifyRequest | None]]
-Answer = Callable[[pb.ClassifyRequest], Awaitable[pb.StreamResponse]]
+Photo = TypeVar("Photo")
 
 
-class Stream:
+class Stream(Generic[Photo]):
     """A photo's room is free again when the answer was handed on, so a client that does not read is not read from."""
 
-    def __init__(self, read: Read, answer: Answer, window: int) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[Photo | None]],
+        answer: Callable[[Photo], Awaitable[pb.StreamResponse]],
+        window: int,
+    ) -> None:
         """`read` returns None at the end; `answer` does not raise."""
         self._read = read
         self._answer = answer
@@ -35,8 +40,8 @@ class Stream:
     async def _begin_all(self) -> None:
         try:
             await self._room.acquire()
-            while (request := await self._read()) is not None:
-                task = asyncio.create_task(self._put(request))
+            while (photo := await self._read()) is not None:
+                task = asyncio.create_task(self._put(photo))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 await self._room.acquire()
@@ -44,5 +49,5 @@ class Stream:
         finally:
             self._outcomes.put_nowait(None)
 
-    async def _put(self, request: pb.ClassifyRequest) -> None:
-        self._outcomes.put_nowait(await self._answer(request))
+    async def _put(self, photo: Photo) -> None:
+        self._outcomes.put_nowait(await self._answer(photo))

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -169,7 +170,7 @@ def choose(bundle: Bundle) -> Choice:
     return Choice(OrtCpuEngine(bundle.graph("fp32")[1], threads=2), "a test's")
 
 
-PATIENT = {"max_wait_ms": 600_000, "default_timeout_ms": 600_000}
+PATIENT = {"max_wait_ms": 600_000, "default_timeout_ms": 600_000, "max_timeout_ms": 600_000, "decode_limit_s": 600}
 """However slow the machine, what is sent at once is admitted, as far as the queue has places."""
 
 
@@ -182,7 +183,9 @@ async def running(
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """Start a server on free ports and stop it at the end. It is patient if not told otherwise."""
-    chosen = dataclasses.replace(Settings(bundles=bundles, http_port=0, grpc_port=0), **(PATIENT | settings))
+    cache = tempfile.TemporaryDirectory()  # a test shall not remember what another one measured
+    defaults = Settings(bundles=bundles, http_port=0, grpc_port=0, cache_dir=Path(cache.name))
+    chosen = dataclasses.replace(defaults, **(PATIENT | settings))
     app = App(chosen, choose, [Gpu(number, "a fake", "9.0", 132, "13.1") for number in range(gpus)])
     ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
@@ -199,6 +202,7 @@ async def running(
         finally:
             app.leave()
             await task
+            cache.cleanup()
 
 
 class FakeEngine:

@@ -4,8 +4,10 @@ import asyncio
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from server.admission import Admission
+from server.admission import Admission, level
 from server.errors import Code, ServingError
 from server.waiting import Caller, Priority
 
@@ -88,8 +90,8 @@ async def test_bulk_is_not_ahead_of_interactive_and_has_half_of_the_places() -> 
     take(admission, 4, Caller(Priority.BULK))
     assert admission.ahead(1, Caller()) == 0
     assert refusal(admission, 2, caller=Caller(Priority.BULK)).code is Code.QUEUE_FULL
-    interactive = take(admission, 5)
-    assert admission.ahead(1, Caller(Priority.BULK)) == 1 + 5
+    interactive = take(admission, 3)
+    assert admission.ahead(1, Caller(Priority.BULK)) == 1 + 3
     admission.give_back(interactive)
 
 
@@ -97,28 +99,70 @@ async def test_a_single_bulk_request_may_be_larger_than_half() -> None:
     take(Admission(places=10, max_wait_s=99), 8, Caller(Priority.BULK))
 
 
-async def test_whoever_waits_for_room_is_woken_one_for_each_place() -> None:
+async def test_whoever_waits_for_room_is_woken_two_for_each_place_that_is_given_back() -> None:
     admission = Admission(places=2, max_wait_s=9)
     caller = take(admission, 2)
-    first, left, second = (asyncio.create_task(admission.room()) for _ in range(3))
+    first, left, second, third = (asyncio.create_task(admission.room(Caller())) for _ in range(4))
     await asyncio.sleep(0)
     left.cancel()
     await asyncio.wait((left,))
     admission.give_back(caller)
-    await asyncio.wait((first,))
-    assert not second.done()
+    await asyncio.wait((first, second))
+    assert not third.done()
     admission.give_back(caller)
-    await asyncio.wait_for(asyncio.gather(second, admission.close()), 9)
+    await asyncio.wait_for(asyncio.gather(third, admission.close()), 9)
+
+
+async def test_room_is_offered_to_callers_in_turn_and_to_none_that_has_its_share() -> None:
+    admission = Admission(places=8, max_wait_s=9)
+    greedy, modest = take(admission, 4), Caller()
+    waiting = [asyncio.create_task(admission.room(caller)) for caller in (greedy, greedy, modest, modest)]
+    other = take(admission, 1)
+    await asyncio.sleep(0)
+    admission.give_back(other)
+    await asyncio.wait(waiting[2:])
+    assert not any(task.done() for task in waiting[:2])
+    for task in waiting[:2]:
+        task.cancel()
+
+
+async def test_no_caller_gets_more_than_its_share_while_others_are_here() -> None:
+    admission = Admission(places=12, max_wait_s=9)
+    take(admission, 4)
+    take(admission, 4)
+    assert refusal(admission, 4).code is Code.QUEUE_FULL  # it would leave nothing for whoever comes next
+    for _ in range(4):
+        take(admission, 1)
+
+
+async def test_one_caller_alone_may_have_all_places_unless_it_waits_for_them() -> None:
+    take(Admission(places=12, max_wait_s=9), 12)
+    admission = Admission(places=12, max_wait_s=9)
+    patient = Caller()
+    for _ in range(6):
+        admission.take(1, patient, LATE_S, lambda images: 0.0, patient=True)
+    with pytest.raises(ServingError):
+        admission.take(1, patient, LATE_S, lambda images: 0.0, patient=True)
+
+
+@given(st.lists(st.integers(1, 64), max_size=40), st.integers(1, 256), st.integers(1, 2))
+def test_a_fair_share_is_what_is_left_when_nobody_keeps_more_than_it(
+    taken: list[int], places: int, newcomers: int
+) -> None:
+    share = level(taken, places, newcomers)
+    assert sum(min(count, share) for count in taken) + newcomers * share == pytest.approx(places)
 
 
 async def test_who_was_woken_and_leaves_passes_the_place_on() -> None:
     admission = Admission(1, max_wait_s=9)
     holder = Caller()
     admission.take(1, holder, time.monotonic() + 60, lambda images: 0.0)
-    first, second = (asyncio.create_task(admission.room()) for _ in range(2))
+    first, second = (asyncio.create_task(admission.room(Caller())) for _ in range(2))
+    await asyncio.sleep(0)
+    third = asyncio.create_task(admission.room(Caller()))
     await asyncio.sleep(0)
     admission.give_back(holder)
     first.cancel()
     await asyncio.wait((first,))
     admission.pass_on()
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(asyncio.gather(second, third), 5)

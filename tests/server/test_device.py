@@ -25,6 +25,7 @@ from server.errors import Code, ServingError
 from server.loader import Loader, Queues
 from server.metrics import Metrics
 from server.pace import Pace
+from server.threads import Threads
 from server.waiting import Caller
 from tests.pictures import jpeg
 from tests.server.faces import FakeEngine, Held, KnowsProbe, running
@@ -270,7 +271,13 @@ def test_every_engine_of_a_choice_is_checked(demo: Path) -> None:
         def choose(bundle: Bundle) -> Choice:
             return Choice(KnowsProbe(bundle), "", (other(bundle) if other else FakeEngine(200),), "gpu")
 
-        return Loader(choose, {}, Decoders(1, 1 << 20, exact=True), queues, Metrics(CollectorRegistry()))
+        return Loader(
+            choose,
+            {},
+            Decoders(1, Threads(1, "aside"), 1 << 20, 1 << 20, exact=True),
+            queues,
+            Metrics(CollectorRegistry()),
+        )
 
     assert len(loader(KnowsProbe).load(demo).choice.engines) == 2
     with pytest.raises(EngineFailed, match="fake in fp32 does not answer the bundle's probe"):

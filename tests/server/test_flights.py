@@ -8,6 +8,7 @@ import pytest
 from server.batch import Deadline, Row
 from server.errors import Code, ServingError
 from server.flights import Computed, Flights
+from server.waiting import Priority
 
 pytestmark = pytest.mark.anyio
 
@@ -31,9 +32,16 @@ class Work:
         self.result.set_result(Computed(Row(np.full(3, value, np.float32), 0.1, 0.2, 4), 0.3))
 
 
-async def joined(flights: Flights, work: Work, count: int, deadline: Deadline | None = None) -> list[asyncio.Task]:
+async def joined(
+    flights: Flights,
+    work: Work,
+    count: int,
+    deadline: Deadline | None = None,
+    priority: Priority = Priority.INTERACTIVE,
+) -> list[asyncio.Task]:
     joining = [
-        asyncio.create_task(flights.join(b"digest", deadline or Deadline(9), work.compute)) for _ in range(count)
+        asyncio.create_task(flights.join(b"digest", priority, deadline or Deadline(9), work.compute))
+        for _ in range(count)
     ]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -97,10 +105,22 @@ async def test_the_last_used_results_are_remembered_and_no_more() -> None:
         if flights.recall(digest) is None:
             work = Work()
             work.end(digest[0])
-            await flights.join(digest, Deadline(9), work.compute)
+            await flights.join(digest, Priority.INTERACTIVE, Deadline(9), work.compute)
             await asyncio.sleep(0)
     assert flights.recall(b"b") is None
     remembered = flights.recall(b"a")
     assert remembered is not None
     assert (remembered.row.probabilities[0], remembered.row.batch, remembered.decode_s) == (ord("a"), 0, 0)
     assert remembered.row.probabilities.base is None  # a copy: not a view that keeps its whole batch
+
+
+async def test_an_interactive_image_does_not_wait_with_an_equal_bulk_one_but_bulk_joins_it() -> None:
+    flights, slow, quick = Flights(), Work(), Work()
+    (bulk,) = await joined(flights, slow, 1, priority=Priority.BULK)
+    (interactive,) = await joined(flights, quick, 1)
+    (late,) = await joined(flights, slow, 1, priority=Priority.BULK)
+    quick.end(7)
+    assert (await interactive).row.probabilities[0] == (await late).row.probabilities[0] == 7
+    assert (slow.begun, quick.begun, bulk.done()) == (1, 1, False)
+    slow.end()
+    await bulk

@@ -13,7 +13,7 @@ import pytest
 from tests.pictures import jpeg
 from tests.server.faces import Running, running
 
-pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Corrupt EXIF")]
+pytestmark = pytest.mark.anyio
 HOSTILE = Path(__file__).parents[1] / "data" / "hostile"
 both = pytest.mark.parametrize("face", ["rest", "rpc"])
 ANSWERED = ""
@@ -43,13 +43,23 @@ FILES = {
     "damaged_exif.jpg": ANSWERED,
     "html_polyglot.jpg": ANSWERED,
     "plain.png": ANSWERED,
+    "exif_segments.jpg": "bad_image",
+    "comments.jpg": "bad_image",
+    "escapes.jpg": "bad_image",
+    "chunks.png": "bad_image",
+    "pixel_chunks.png": "bad_image",
+    "chunks.webp": "bad_image",
+    "exif_of_fractions.png": ANSWERED,
+    "exif_overlapping.png": ANSWERED,
+    "frames_that_warn.png": ANSWERED,
     **{f"orientation_{tag}.png": ANSWERED for tag in range(1, 9)},
 }
 
 
 @pytest.fixture
 async def server(demo: Path) -> AsyncIterator[Running]:
-    async with running(demo.parents[1], max_image_bytes=1 << 20, max_request_bytes=2 << 20) as server:
+    limits = {"max_image_bytes": 1 << 20, "max_request_bytes": 2 << 20}
+    async with running(demo.parents[1], **limits, default_timeout_ms=60_000, max_timeout_ms=60_000) as server:
         yield server
 
 
@@ -138,6 +148,14 @@ REQUESTS: dict[str, tuple[int, str, dict[str, object]]] = {
         404,
         "unknown_model",
         {"content": b'{"image": "", "model": "\\ud800"}', "headers": {"Content-Type": "application/json"}},
+    ),
+    "top_k with zeros before it": (200, "", {"content": jpeg(), "params": {"top_k": "0000000010"}}),
+    "top_k of ten digits": (400, "malformed", {"content": jpeg(), "params": {"top_k": "1000000000"}}),
+    "top_k of five thousand digits": (400, "malformed", {"content": jpeg(), "params": {"top_k": "9" * 5000}}),
+    "JSON that gives nothing": (
+        200,
+        "",
+        {"json": {"image": IMAGE, "model": None, "version": None, "top_k": None, "priority": None}},
     ),
     "JSON with a strange model": (400, "malformed", {"json": {"image": IMAGE, "model": 3}}),
     "top_k of no number": (400, "malformed", {"content": jpeg(), "params": {"top_k": "five"}}),
@@ -229,6 +247,8 @@ async def test_other_addresses_and_methods_are_problems_too(server: Running) -> 
     for method, path, status, code in (
         ("GET", "/nowhere", 404, "unknown_path"),
         ("GET", "/classify", 405, "method"),
+        ("POST", "/classify/", 404, "unknown_path"),
+        ("GET", "/models/", 404, "unknown_path"),
         ("DELETE", "/models", 405, "method"),
         ("GET", "/models/nowhere", 404, "unknown_model"),
         ("GET", "/models/nowhere/labels", 404, "unknown_model"),
@@ -237,6 +257,35 @@ async def test_other_addresses_and_methods_are_problems_too(server: Running) -> 
         response = await http.request(method, path)
         assert (response.status_code, response.json()["code"]) == (status, code), path
     assert (await http.get("/classify")).headers["allow"] == "POST"
+    assert (await http.delete("/models")).headers["allow"] == "GET, HEAD"
+
+
+async def test_zeros_before_a_number_change_nothing(server: Running) -> None:
+    answer = await server.rest.http.post("/classify", content=jpeg(), params={"top_k": "0000000010"})
+    assert len(answer.json()["predictions"]) == 10
+
+
+async def test_what_json_gives_as_null_is_taken_from_the_query_or_is_not_given(server: Running) -> None:
+    answer = await server.rest.http.post("/classify", json={"image": IMAGE, "top_k": None}, params={"top_k": "2"})
+    assert len(answer.json()["predictions"]) == 2
+    answer = await server.rest.http.post("/classify", json={"image": IMAGE, "top_k": None})
+    assert len(answer.json()["predictions"]) == 5
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/metrics", "/models", "/models/demo", "/models/demo/ready", "/docs", "/openapi.json"]
+)
+async def test_head_is_answered_as_get_without_the_body(path: str, server: Running) -> None:
+    got, told = [await server.rest.http.request(method, path) for method in ("GET", "HEAD")]
+    assert (told.status_code, told.headers["content-type"]) == (200, got.headers["content-type"])
+    assert told.content == b""
+    assert (await server.rest.http.head("/livez")).headers["content-length"] == "13"
+    assert (await server.rest.http.get("/livez")).json() == {"live": True}  # on the same connection
+
+
+async def test_head_of_what_is_not_there_is_404_and_of_what_is_posted_405(server: Running) -> None:
+    assert (await server.rest.http.head("/nowhere")).status_code == 404
+    assert (await server.rest.http.head("/classify")).status_code == 405
 
 
 async def test_no_line_of_the_log_can_be_forged(server: Running, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from bundle import files
-from server.app import LOAD_FAILED, STOPPED
+from server.app import LOAD_FAILED, STOPPED, handle_signals
 from server.engines.choice import Choice
 from tests.pictures import jpeg
 from tests.server.faces import choose, held, running
@@ -136,12 +136,18 @@ async def can_connect(port: int) -> bool:
     return True
 
 
+def heed_signals() -> None:
+    """In the new process: as in a terminal, whatever this one was told to ignore (nohup, a shell's background)."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Process:
     """`python -m server` on free ports."""
 
     def __init__(self, *options: str) -> None:
         command = [sys.executable, "-m", "server", "--http-port=0", "--grpc-port=0", *options]
-        self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals)
         self.log: list[str] = []
         self.url = ""
 
@@ -176,7 +182,7 @@ async def client(process: Process) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_delivered_twice_at_once_still_leaves_in_order(number: signal.Signals, started: Process) -> None:
     started.popen.send_signal(number)
     started.popen.send_signal(number)
@@ -239,6 +245,57 @@ def test_a_taken_port_is_told_with_its_cure(option: str, demo: Path) -> None:
         assert process.exit_code() == 2
     assert "cannot listen on 127.0.0.1" in "".join(process.log)
     assert "choose another port" in "".join(process.log)
+
+
+def test_an_address_that_is_not_known_is_told_with_its_cure(demo: Path) -> None:
+    process = Process(f"--bundles={demo.parents[1]}", "--host=nowhere.invalid")
+    assert process.exit_code() == 2
+    assert "choose another --host" in "".join(process.log)
+    assert "Traceback" not in "".join(process.log)
+
+
+@pytest.mark.parametrize("host", ["::", "localhost"])
+def test_every_address_of_the_host_is_listened_on_over_both_faces(host: str, demo: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("needs IPv6 and IPv4")
+    process = Process(f"--bundles={demo.parents[1]}", f"--host={host}")
+    try:
+        process.until("listening")
+        told = f"[{host}]" if ":" in host else host
+        ports = re.search(
+            rf"http=http://{re.escape(told)}:(\d+) grpc={re.escape(told)}:(\d+)$", process.log[-1].strip()
+        )
+        assert ports
+        for port in ports.groups():
+            for address in ("127.0.0.1", "::1") if host == "::" else ("localhost",):
+                socket.create_connection((address, int(port)), 20).close()
+        process.popen.terminate()
+        assert process.exit_code() == 0
+    finally:
+        process.popen.kill()
+
+
+async def test_a_hang_up_that_nohup_ignores_stays_ignored(demo: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    loop = asyncio.get_running_loop()
+    try:
+        async with running(demo.parents[1]) as server:
+            handle_signals(server.app, lambda code: None)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_broken_aliases_are_told_with_their_cure(demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo, tmp_path / "demo" / "1")
+    (tmp_path / "aliases.json").write_bytes(b"\xff")
+    process = Process(f"--bundles={tmp_path}")
+    assert process.exit_code() == LOAD_FAILED
+    assert "aliases.json cannot be understood" in "".join(process.log)
+    assert "Traceback" not in "".join(process.log)
 
 
 def test_a_folder_without_bundles_is_told_with_its_cure(tmp_path: Path) -> None:

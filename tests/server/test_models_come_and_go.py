@@ -1,7 +1,6 @@
 """Models are loaded, replaced and taken out while requests go on; aliases move from one moment to the next."""
 
 import asyncio
-import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,34 +10,25 @@ import pytest
 
 from bundle import files
 from bundle.errors import BundleError
+from server import settings
 from server.aliases import Aliases
 from server.engines.choice import Choice
 from server.settings import Settings, SettingsError
 from tests.pictures import jpeg
 from tests.server.faces import Held, KnowsProbe, Running, running
+from tests.server.published import publish
 
 pytestmark = pytest.mark.anyio
-
-TOKEN = "0123456789abcdef"
-KEY = {"Authorization": f"Bearer {TOKEN}"}
-
-
-def publish(demo: Path, root: Path, version: int, spoilt: bool = False) -> Path:
-    """A copy of the demo as a version, moved into place at once as the export does it."""
-    draft, folder = root / "demo" / f".tmp-{version}", root / "demo" / str(version)
-    shutil.copytree(demo, draft)
-    manifest = json.loads((draft / "manifest.json").read_text())
-    (draft / "manifest.json").write_text(json.dumps({**manifest, "version": str(version)}))
-    if spoilt:
-        (draft / "labels.tsv").write_text("other\n")
-    return draft.rename(folder)
 
 
 @pytest.fixture
 def root(demo: Path, tmp_path: Path) -> Path:
-    (tmp_path / "demo").mkdir()
     publish(demo, tmp_path, 1)
     return tmp_path
+
+
+TOKEN = "0123456789abcdef"
+KEY = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
@@ -69,6 +59,12 @@ async def test_the_token_is_demanded(server: Running) -> None:
     assert nameless.headers["www-authenticate"] == "Bearer"
     wrong = await http.post("/admin/models/demo/load", headers={"Authorization": "Bearer nonsense"})
     assert (wrong.status_code, wrong.json()["code"]) == (403, "wrong_key")
+
+
+async def test_a_token_that_ends_in_a_newline_as_files_do_is_matched(root: Path) -> None:
+    token = settings.read({}, {"SESAME_ADMIN_TOKEN": f"{TOKEN}\n"}).admin_token
+    async with running(root, admin_token=token) as server:
+        assert (await admin(server, "POST", "models/demo/load")).status_code == 200
 
 
 def test_a_token_that_could_be_guessed_is_refused() -> None:

@@ -25,13 +25,14 @@ from server.lifecycle import Lifecycle, Phase
 from server.loader import Loaded, Loader, Queues, ReadyModel
 from server.metrics import Metrics
 from server.service import Answer, Classifier, Limits, Wish
+from server.threads import Threads
 from server.waiting import Caller, Priority
 from tests.pictures import encoded
 from tests.server.faces import FakeEngine
 
 DEMO = Path(__file__).parents[2] / "bundles" / "demo" / "1"
 CLASSES = 200
-LIMITS = Limits(max_image_bytes=1 << 20, max_request_bytes=1 << 20, max_images=8)
+LIMITS = Limits(1 << 20, 1 << 20, max_images=8, default_timeout_s=600, max_timeout_s=600)
 FAULTS = ("raise", "short", "nan")
 
 
@@ -113,7 +114,7 @@ class Serving(RuleBasedStateMachine):
 
     async def _start(self, places: int, max_batch: int, remembered: int, lanes: int) -> None:
         self.engine, self.metrics = Stepped(), Metrics(CollectorRegistry())
-        decoders, device = Decoders(2, 1 << 20, exact=True), Device("test", lanes)
+        decoders, device = Decoders(2, Threads(1, "aside"), 1 << 20, 1 << 20, exact=True), Device("test", lanes)
         queues = Queues(places, max_wait_s=1000, max_batch=max_batch, remembered=remembered)
         choice = Choice(self.engine, "", (self.engine,) * (lanes - 1))
         loader = Loader(lambda bundle: choice, {"cpu": device}, decoders, queues, self.metrics)

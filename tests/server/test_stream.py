@@ -123,7 +123,7 @@ async def test_streams_that_wait_for_room_all_end_when_the_server_leaves(demo: P
         photos = [[jpeg(10 * caller + number) for number in range(4)] for caller in range(3)]
         streams = [server.rpc.stub.ClassifyStream(requests(some)) for some in photos]
         collected = [asyncio.create_task(collect(stream)) for stream in streams]
-        await server.until("sesame_places_taken", 4)
+        await server.until("sesame_places_taken", 2)  # the streams of one connection leave half of the places free
         await asyncio.sleep(0.1)
         server.app.leave()
         await asyncio.sleep(0.1)

@@ -65,6 +65,44 @@ def test_a_setting_that_cannot_be_used_is_named_with_what_it_may_be(name: str, v
         settings.read({name: value}, {})
 
 
+def test_what_kubernetes_sets_for_services_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    of_services = {
+        "SESAME_PORT": "tcp://10.0.0.1:8000",
+        "SESAME_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "SESAME_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "SESAME_PORT_8000_TCP_PORT": "8000",
+        "SESAME_PORT_8000_TCP_PROTO": "tcp",
+        "SESAME_SERVICE_HOST": "10.0.0.1",
+        "SESAME_SERVICE_PORT": "8000",
+        "SESAME_SERVICE_PORT_GRPC": "8001",
+        "SESAME_CANARY_PORT": "udp://10.0.0.1:8000",
+        "SESAME_CANARY_PORT_8000_UDP_ADDR": "10.0.0.1",
+        "SESAME_CANARY_SERVICE_HOST": "10.0.0.1",
+        "SESAME_CANARY_SERVICE_PORT_HTTP": "8000",
+    }
+    assert settings.read({}, of_services) == Settings()
+    assert not caplog.records
+
+
+def test_a_services_address_is_no_port_of_ours_and_this_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    environment = {"SESAME_HTTP_PORT": "tcp://10.0.0.1:80", "SESAME_GRPC_PORT": "7"}
+    read = settings.read({}, environment)
+    assert (read.http_port, read.grpc_port) == (8000, 7)
+    assert "SESAME_HTTP_PORT=tcp://10.0.0.1:80 is passed over" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["SESAME_HTP_PORT", "SESAME_PORT", "SESAME_SERVICES", "SESAME_PORTS"])
+def test_a_misspelt_port_is_not_taken_for_a_services(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"no setting {name}"):
+        settings.read({}, {name: "8000"})
+
+
+def test_texts_are_read_without_the_white_space_around_them() -> None:
+    assert settings.read({}, {"SESAME_ADMIN_TOKEN": " 0123456789abcdef\n"}).admin_token == "0123456789abcdef"
+    with pytest.raises(SettingsError, match="at least 16 characters"):
+        settings.read({}, {"SESAME_ADMIN_TOKEN": "secret" + " " * 16})
+
+
 def test_a_misspelt_variable_is_not_passed_over() -> None:
     with pytest.raises(SettingsError, match="no setting SESAME_HTTPPORT"):
         settings.read({}, {"SESAME_HTTPPORT": "1"})

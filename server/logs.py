@@ -1,0 +1,53 @@
+"""Logs: lines go to stderr through a bounded queue, so that nobody who reads them can hold up the server."""
+
+import logging
+import os
+import queue
+import sys
+from logging.handlers import QueueHandler, QueueListener
+from typing import NoReturn
+
+_MOST_LINES = 10_000
+_LAST_LINES_S = 1.0
+_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class DroppingHandler(QueueHandler):
+    """Drops and counts a line where the queue is full: a pipe that nobody reads must not stop an answer."""
+
+    def __init__(self, lines: "queue.Queue[logging.LogRecord]") -> None:
+        super().__init__(lines)
+        self.dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+class Logs:
+    """The process's log. A thread of its own writes the lines."""
+
+    def __init__(self, level: str) -> None:
+        self._lines: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_LINES)
+        self._handler = DroppingHandler(self._lines)
+        self._handler.setFormatter(logging.Formatter("%(message)s"))  # the writer adds the rest
+        writer = logging.StreamHandler(sys.stderr)
+        writer.setFormatter(logging.Formatter(_FORMAT))
+        logging.basicConfig(level=level.upper(), handlers=[self._handler], force=True)
+        logging.captureWarnings(True)
+        QueueListener(self._lines, writer).start()
+
+    def dropped(self) -> int:
+        """Lines that were not written because nobody took those before them."""
+        return self._handler.dropped
+
+    def end_process(self, code: int) -> NoReturn:
+        """Exit with this code, without waiting for threads that cannot be stopped, or for long until the last lines are
+        read.
+        """
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, _LAST_LINES_S)
+        sys.stdout.flush()
+        os._exit(code)

@@ -1,0 +1,281 @@
+"""Protocol: one HTTP connection, with the limits that uvicorn lacks: on heads, on connections, on idle ones."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from server.errors import Code, ServingError
+from server.rest.problems import raw_problem
+
+_HEAD_BYTES = 64 << 10
+_HEAD_S = 10.0
+_LINGER_S = 1.0
+"""A client that is still sending reads the answer only if the connection stays open for a while."""
+
+_UNREAD_S = 30.0  # a client that takes nothing of its answer for so long is cut off
+_PIPELINED = 16  # requests that may come in one piece behind one that is being answered
+_OFFERS = (b"upgrade", b"http2-settings")
+
+
+class Connections:
+    """All HTTP connections of a server, those first that have been without a request for the longest time."""
+
+    def __init__(self, most: int, count: Callable[[Code], object]) -> None:
+        """`count` is told the code of every connection that is refused."""
+        self.most = most
+        self.count = count
+        self.leaving = False
+        self._all: set[HttpConnection] = set()
+        self._idle: OrderedDict[HttpConnection, None] = OrderedDict()
+
+    def leave(self) -> None:
+        """From now on every answer closes its connection: a client that connects anew may find another server."""
+        self.leaving = True
+        for connection in self._all:
+            connection.last_answer()
+
+    def opened(self, connection: "HttpConnection") -> None:
+        self._all.add(connection)
+        self.idle(connection)
+
+    def closed(self, connection: "HttpConnection") -> None:
+        self._all.discard(connection)
+        self.busy(connection)
+
+    def idle(self, connection: "HttpConnection") -> None:
+        self._idle[connection] = None
+        self._idle.move_to_end(connection)
+
+    def busy(self, connection: "HttpConnection") -> None:
+        self._idle.pop(connection, None)
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle for the longest time; whether there was one."""
+        if not self._idle:
+            return False
+        connection, _ = self._idle.popitem(last=False)
+        connection.transport.close()
+        return True
+
+
+class _Flow(FlowControl):
+    """Does not resume reading while requests wait behind one that is being answered."""
+
+    def __init__(self, connection: "HttpConnection") -> None:
+        super().__init__(connection.transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        if not self._connection.has_backlog():
+            super().resume_reading()
+
+
+class HttpConnection(HttpToolsProtocol):
+    """uvicorn's connection, with these differences:
+
+    What comes behind a request that is being answered is not read until it is: uvicorn would keep all of it. A head
+    (request line and headers) has at most 64 KiB and 10 s. An offer to speak another protocol (`Upgrade`) is ignored,
+    as RFC 9110 allows: uvicorn would drop the body and read it as the next request. Where there are too many
+    connections an idle one gives way to a new one; where none is idle the new one is refused.
+    """
+
+    def __init__(self, *args: Any, connections: Connections, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._all = connections
+        self._head_bytes = 0
+        self._in_head = False
+        self._between = True  # no request has begun since the last one was received
+        self._messages = 0
+        self._offered = False
+        self._refused = False
+        self._slow: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._held = b""  # what came behind a request that is being answered
+        self._answering: RequestResponseCycle | None = None
+
+    def has_backlog(self) -> bool:
+        """Whether a request has been received that is not answered, and more may have come behind it."""
+        answering = self.cycle is not None and not self.cycle.response_complete
+        return bool(self.pipeline) or (self._between and answering)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(self)
+        if len(self.connections) > self._all.most and not self._all.make_room():
+            error = ServingError(
+                Code.QUEUE_FULL, "Too many connections are open: try again in a moment.", retry_after_s=1
+            )
+            return self._refuse(error, linger_s=0)
+        self._all.opened(self)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._all.closed(self)
+        self._stop_timer()
+        self.resume_writing()
+        for cycle in (self._answering, *(cycle for cycle, _ in self.pipeline)):  # uvicorn tells the last one alone
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._unread = self._unread or self.loop.call_later(_UNREAD_S, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return None
+        self._unset_keepalive_if_required()
+        if self.has_backlog():
+            self._held += data
+            return self.flow.pause_reading()
+        only_head, messages = self._in_head or self._between, self._messages
+        self._feed(data)
+        if self._in_head:
+            self._wait_for_head(len(data) if only_head and messages == self._messages else 0)
+        return None
+
+    def _go_on(self) -> None:
+        """Read on behind a request that has been answered."""
+        data, self._held = self._held, b""
+        if not self.transport.is_closing():
+            self.data_received(data)
+            self.flow.resume_reading()
+
+    def _wait_for_head(self, more_bytes: int) -> None:
+        """The head has not ended yet, and got so many more bytes."""
+        self._head_bytes += more_bytes
+        if self._head_bytes > _HEAD_BYTES:
+            self._refuse_head()
+        elif self._slow is None:
+            self._slow = self.loop.call_later(_HEAD_S, self._head_was_slow)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            self._go_on_without_upgrade(data[stopped.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(ServingError(Code.MALFORMED, "This is not HTTP/1.1: send requests with an HTTP client."))
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._between, self._head_bytes, self._offered = True, False, 0, False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._offered = self.parser.should_upgrade()
+        if self._offered:
+            return None  # the parser stops here; the request begins when it is fed again without the offer
+        self._in_head = False
+        self._stop_timer()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
+            return self._refuse_head()
+        if len(self.pipeline) >= _PIPELINED:
+            return self._refuse(ServingError(Code.MALFORMED, "Send requests one after another, not all at once."))
+        self._all.busy(self)
+        super().on_headers_complete()
+        if self._all.leaving:
+            self.cycle.keep_alive = False
+        return None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        if not self._offered and not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._offered and not self._refused:
+            super().on_message_complete()
+            self._between = True
+            self._messages += 1
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing() or self.has_backlog():
+            return
+        self._all.idle(self)
+        if self._held:
+            self.loop.call_soon(self._go_on)
+
+    def last_answer(self) -> None:
+        """Close this connection with the answer that is under way, if there is one."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            return self._refuse(ServingError(Code.METHOD, "This is no proxy: use GET or POST."))
+        if self.cycle is not None and not self.cycle.response_complete:  # each would be fed again with all behind it
+            return self._refuse(ServingError(Code.MALFORMED, "An offer to upgrade must wait for the answer before it."))
+        kept = [header for header in map(_without_offer, self.headers) if header]
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version), *(b"%s: %s" % header for header in kept)]
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        return None
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            ServingError(
+                Code.HEADERS_TOO_LARGE, f"The headers are too large: send at most {_HEAD_BYTES} bytes of them."
+            )
+        )
+
+    def _head_was_slow(self) -> None:
+        self._slow = None
+        self._refuse(ServingError(Code.SLOW_HEADERS, f"The headers came too slowly: send them within {_HEAD_S:.0f} s."))
+
+    def _refuse(self, error: ServingError, linger_s: float = _LINGER_S) -> None:
+        """Answer what never becomes a request, and close."""
+        self._refused = True
+        self._stop_timer()
+        self._all.count(error.code)
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(raw_problem(error))
+        self.loop.call_later(linger_s, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+
+def _without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes] | None:
+    """The header without what offers another protocol; None where it says nothing else."""
+    name, value = header
+    if name in _OFFERS:
+        return None
+    if name != b"connection":
+        return header
+    tokens = [token.strip() for token in value.split(b",") if token.strip().lower() not in _OFFERS]
+    return (name, b", ".join(tokens)) if tokens else None
+
+
+def factory(connections: Connections) -> Any:
+    """What uvicorn makes its connections with."""
+
+    def make(
+        config: Config, server_state: Any, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
+    ) -> HttpConnection:
+        return HttpConnection(config, server_state, app_state, _loop, connections=connections)
+
+    return make

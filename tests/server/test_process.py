@@ -1,0 +1,61 @@
+"""What the process asks of the system."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, which tells what a process may open and holds")
+
+_FLOOD = """
+from server.process import Trimmer, _resident_bytes, give_memory_back
+give_memory_back()
+trimmer = Trimmer()
+trimmer.look()
+before = _resident_bytes()
+pieces = [bytes(1000) for _ in range(200_000)]
+kept = pieces[::1000]
+flooded = _resident_bytes()
+del pieces
+trimmer.look()
+print(before, flooded, _resident_bytes(), trimmer.look())
+"""
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@linux
+def test_memory_between_pieces_that_are_kept_goes_back() -> None:
+    before, flooded, after, again = run(_FLOOD).split()
+    assert int(flooded) - int(before) > 150 << 20
+    assert int(after) - int(before) < 50 << 20
+    assert again == "False"  # nothing has changed since
+
+
+@linux
+def test_the_limit_of_open_files_is_raised_for_the_connections(caplog: pytest.LogCaptureFixture) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 4000:
+        pytest.skip(f"needs to be allowed 4000 open files, not {hard}")
+    told = run(
+        "import resource; from server import process; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4000)); "
+        "process.allow_connections(1000); print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    assert told.split() == ["2512", "4000"]
+    assert not caplog.messages
+
+
+@linux
+def test_too_low_a_limit_of_open_files_is_told_with_its_cure() -> None:
+    told = run(
+        "import logging, resource, sys; logging.basicConfig(stream=sys.stdout); from server import process; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 900)); process.allow_connections(1000)"
+    )
+    assert "only 900 files may be open" in told
+    assert "--max-connections" in told
