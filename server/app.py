@@ -33,7 +33,8 @@ from server.metrics import Metrics
 from server.receiving import ReceiveBudget
 from server.repository import Repository
 from server.rest import AdminFace, RestFace
-from server.rest.protocol import Connections, factory
+from server.rest.connections import Connections
+from server.rest.protocol import factory
 from server.rpc import RpcFace
 from server.service import Classifier, Limits
 from server.settings import Settings

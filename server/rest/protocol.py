@@ -1,8 +1,6 @@
-"""Protocol: one HTTP connection, with the limits that uvicorn lacks: on heads, on connections, on idle ones."""
+"""Protocol: one HTTP connection, with the limits that uvicorn lacks."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -11,6 +9,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import Code, ServingError
+from server.rest.connections import Connections
 from server.rest.problems import raw_problem
 
 _HEAD_BYTES = 64 << 10
@@ -21,47 +20,6 @@ _LINGER_S = 1.0
 _UNREAD_S = 30.0  # a client that takes nothing of its answer for so long is cut off
 _PIPELINED = 16  # requests that may come in one piece behind one that is being answered
 _OFFERS = (b"upgrade", b"http2-settings")
-
-
-class Connections:
-    """All HTTP connections of a server, those first that have been without a request for the longest time."""
-
-    def __init__(self, most: int, count: Callable[[Code], object]) -> None:
-        """`count` is told the code of every connection that is refused."""
-        self.most = most
-        self.count = count
-        self.leaving = False
-        self._all: set[HttpConnection] = set()
-        self._idle: OrderedDict[HttpConnection, None] = OrderedDict()
-
-    def leave(self) -> None:
-        """From now on every answer closes its connection: a client that connects anew may find another server."""
-        self.leaving = True
-        for connection in self._all:
-            connection.last_answer()
-
-    def opened(self, connection: "HttpConnection") -> None:
-        self._all.add(connection)
-        self.idle(connection)
-
-    def closed(self, connection: "HttpConnection") -> None:
-        self._all.discard(connection)
-        self.busy(connection)
-
-    def idle(self, connection: "HttpConnection") -> None:
-        self._idle[connection] = None
-        self._idle.move_to_end(connection)
-
-    def busy(self, connection: "HttpConnection") -> None:
-        self._idle.pop(connection, None)
-
-    def make_room(self) -> bool:
-        """Close the connection that has been idle for the longest time; whether there was one."""
-        if not self._idle:
-            return False
-        connection, _ = self._idle.popitem(last=False)
-        connection.transport.close()
-        return True
 
 
 class _Flow(FlowControl):
