@@ -14,6 +14,7 @@ _OWN_FILES = 512  # bundles, log, engines, what runtimes open
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 _LARGE_BYTES = 1 << 20
 _NOTABLE_BYTES = 16 << 20
+_LOOKS = 5
 _STATM = Path("/proc/self/statm")
 
 
@@ -62,17 +63,29 @@ class Trimmer:
     collect them, and free memory between small pieces, which glibc keeps by itself.
     """
 
-    def __init__(self) -> None:
-        self._resident_bytes = 0
+    def __init__(self, resident_bytes: Callable[[], int] | None = None) -> None:
+        self._resident_bytes = resident_bytes or _resident_bytes
+        self._least_bytes = self._last_bytes = self._resident_bytes()
+        self._looks = 0  # since the last trim
 
     def look(self) -> bool:
-        """Trim where resident memory is not what it was after the last time; whether it was so. Slow: for a thread."""
-        if abs(_resident_bytes() - self._resident_bytes) < _NOTABLE_BYTES:
+        """To be called once a second, in a thread: a trim may take a tenth of a second. Whether it trimmed.
+
+        It trims at most every fifth time, only where more memory is resident than at the best time, and not while that
+        still changes: every allocation waits for a trim, and a flood is the wrong time to make it wait.
+        """
+        resident_bytes = self._resident_bytes()
+        settled = abs(resident_bytes - self._last_bytes) < _NOTABLE_BYTES
+        self._last_bytes = resident_bytes
+        self._looks += 1
+        if not settled or self._looks < _LOOKS or resident_bytes < self._least_bytes + _NOTABLE_BYTES:
+            self._least_bytes = min(self._least_bytes, resident_bytes)
             return False
         gc.collect()
         if malloc_trim := _of_glibc("malloc_trim"):
             malloc_trim(0)
-        self._resident_bytes = _resident_bytes()
+        self._looks = 0
+        self._last_bytes = self._resident_bytes()
         return True
 
 

@@ -34,6 +34,7 @@ class Trt:
     plugins: set[str] = field(default_factory=set)
     timings: list[bytes] = field(default_factory=list)
     steps: int = 3
+    step_s: float = 0.0
     workspace: int = 0
     built_on: list[int | None] = field(default_factory=list)
     hold: bool = False  # builds have no end
@@ -228,6 +229,7 @@ class Builder:
         watching.phase_start("Building engine", None, 6)
         watching.phase_start("Computing profile costs", "Building engine", trt.steps)
         for step in range(trt.steps):
+            time.sleep(trt.step_s)
             if not watching.step_complete("Computing profile costs", step):
                 return None
         watching.phase_finish("Computing profile costs")

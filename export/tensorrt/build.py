@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 import tensorrt as trt
@@ -93,12 +93,18 @@ class Builder:
         thread = threading.Thread(target=build, name="building")
         try:
             thread.start()
+            while not building.done():
+                wait((building,), _HEEDS_SIGNALS_S)
             return building.result()
         except BaseException:
             watching.stop()
             while thread.is_alive():
                 thread.join()
             raise
+
+
+_HEEDS_SIGNALS_S = 0.1
+"""A signal that comes just before a wait begins does not end it: Python handles it when the wait is over."""
 
 
 def _cure(why: str) -> str:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from server import process
 from tests.conftest import REPOSITORY
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, which tells what a process may open and holds")
@@ -14,14 +15,13 @@ _FLOOD = """
 from server.process import Trimmer, _resident_bytes, give_memory_back
 give_memory_back()
 trimmer = Trimmer()
-trimmer.look()
 before = _resident_bytes()
 pieces = [bytes(1000) for _ in range(200_000)]
 kept = pieces[::1000]
 flooded = _resident_bytes()
 del pieces
-trimmer.look()
-print(before, flooded, _resident_bytes(), trimmer.look())
+trims = [trimmer.look() for _ in range(12)]
+print(before, flooded, _resident_bytes(), sum(trims))
 """
 
 
@@ -32,10 +32,21 @@ def run(code: str) -> str:
 
 @linux
 def test_memory_between_pieces_that_are_kept_goes_back() -> None:
-    before, flooded, after, again = run(_FLOOD).split()
-    assert int(flooded) - int(before) > 150 << 20
-    assert int(after) - int(before) < 50 << 20
-    assert again == "False"  # nothing has changed since
+    before, flooded, after, trims = map(int, run(_FLOOD).split())
+    assert flooded - before > 150 << 20
+    assert after - before < 50 << 20
+    assert trims >= 1
+
+
+@linux
+def test_nothing_is_trimmed_during_a_flood_nor_where_there_is_nothing_to_gain() -> None:
+    mib = 1 << 20
+    resident = iter([100, *[100] * 9, 200, 300, 400, 500, 500, 110, 110, *[110] * 9])
+    trimmer = process.Trimmer(lambda: next(resident) * mib)
+    assert not any(trimmer.look() for _ in range(9))  # as at the start
+    assert not any(trimmer.look() for _ in range(4))  # more each time
+    assert trimmer.look()  # settled; what it held is read once more afterwards
+    assert not any(trimmer.look() for _ in range(9))
 
 
 @linux
