@@ -5,6 +5,7 @@ RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
+COPY requirements requirements
 
 ENV SESAME_HOST=0.0.0.0 SESAME_CACHE_DIR=/cache
 RUN install -d -o 10001 /cache
@@ -18,16 +19,14 @@ CMD ["python", "-m", "server"]
 # With the export's builder of TensorRT plans, which the server starts where a plan is missing. CUDA 13: drivers from 580.
 FROM base AS gpu
 
-ARG TENSORRT=11.4.0.106 ONNXRUNTIME=1.31.1 CUDA=13.5.37 CUDNN=9.28.0.42 CUBLAS=13.10.0.20 TRITON=3.9.0
-RUN pip install --no-cache-dir ".[gpu]" "tensorrt-cu13==${TENSORRT}" "onnxruntime-gpu==${ONNXRUNTIME}" \
-    "nvidia-cuda-runtime==${CUDA}" "nvidia-cuda-nvrtc==${CUDA}" "nvidia-cudnn-cu13==${CUDNN}" \
-    "nvidia-cublas==${CUBLAS}" "triton==${TRITON}"
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/gpu.txt \
+    && pip install --no-cache-dir --no-deps --no-build-isolation .
 COPY bundle bundle
-COPY plans plans
+COPY trt trt
 COPY models/__init__.py models/errors.py models/
 COPY export export
 COPY server server
-COPY bundles/demo bundles/demo
+COPY model_repository/demo model_repository/demo
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility TRITON_CACHE_DIR=/cache/triton \
     CUDA_CACHE_PATH=/cache/cuda HOME=/cache
 USER 10001
@@ -37,9 +36,10 @@ FROM base
 
 # "serve,openvino" adds a second engine, of 180 MB
 ARG EXTRAS=serve
-RUN pip install --no-cache-dir ".[${EXTRAS}]"
+RUN pip install --no-cache-dir --no-deps --require-hashes -r "requirements/$(echo "${EXTRAS}" | tr , -).txt" \
+    && pip install --no-cache-dir --no-deps --no-build-isolation .
 COPY bundle bundle
-COPY plans plans
+COPY trt trt
 COPY server server
-COPY bundles/demo bundles/demo
+COPY model_repository/demo model_repository/demo
 USER 10001

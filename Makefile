@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := $(shell sha256sum pyproject.toml | cut -c1-12)
+STAMP := $(shell cat pyproject.toml requirements/*.txt | sha256sum | cut -c1-12)
 SERVE := .venv/.serve-$(STAMP)
 DEV := .venv/.dev-$(STAMP)
 TENSORRT_10 := 10.16.1.11
@@ -11,17 +11,51 @@ QEMU := .venv/.qemu
 BINDINGS := .venv/.tensorrt-$(TENSORRT_10)-$(TENSORRT_11)
 TENSORRT_RTX := 1.7.1.116
 RTX := .venv/.tensorrt-rtx-$(TENSORRT_RTX)
-WHEEL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv
+SPHINX := $(BIN)/sphinx-build -q -W --keep-going -n -c docs
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+WHEEL := $(PIP) --no-deps --upgrade --target .venv
+TORCH := $(shell sed -n 's/^export = \["\(torch[^"]*\)".*/\1/p' pyproject.toml)
+# A lock file names everything with its hash, so nothing is left for pip to find out
+LOCKED := $(PIP) --no-deps --require-hashes -r
+SESAME := $(PIP) --no-deps --no-build-isolation -e .
 
-.PHONY: serve setup test test-gpu test-attacks fuzz check format bench-parity bench-rtx proto demo clean
+# Two processes of tests, to each of which whole files are dealt. More would fight for cores: a server's test takes one and a half
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-serve: $(SERVE)  ## start the server on the bundles of ./bundles
+# The lock files in requirements/, each from some extras of pyproject.toml
+LOCKS := serve serve-openvino gpu dev
+EXTRAS_serve := serve
+EXTRAS_serve-openvino := serve openvino
+EXTRAS_gpu := gpu
+EXTRAS_dev := serve export dev
+COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 \
+  --generate-hashes --excludes requirements/torch.txt --custom-compile-command "make lock" \
+  $(addprefix --extra ,$(EXTRAS_$(lock)))
+
+.PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks fuzz coverage check format docs lock \
+  lock-check bench-parity bench-rtx proto demo clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do \
+	  printf '  make %-13s %s\n' "$$target" "$$what"; done
+
+serve: $(SERVE)  ## start the server on the bundles of ./model_repository
 	@exec $(BIN)/python -m server
+
+imagenet: $(DEV)  ## fetch SE-ResNet-50 for ImageNet from the hub, convert it, and serve it
+	@[ -f model_repository/imagenet/1/manifest.json ] || $(BIN)/python -m export convert --pretrained timm:seresnet50.ra2_in1k --name imagenet
+	@exec $(BIN)/python -m server --default-model imagenet
 
 setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU)  ## everything for export, tests and development
 
-test: $(DEV) $(BINDINGS) $(RTX) $(QEMU)
-	$(BIN)/python -m pytest
+test: $(DEV) $(BINDINGS) $(RTX) $(QEMU)  ## all tests that need no GPU: ten minutes on two quiet cores
+	$(BIN)/python -m pytest $(TWO)
+
+test-fast: $(DEV)  ## the tests that start, export and train nothing: a minute
+	$(BIN)/python -m pytest $(TWO) --fast
+
+coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU)  ## what the tests run, by file: printed, and as pages in build/coverage
+	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 test-gpu: $(DEV) $(BINDINGS)  ## what needs a GPU, in an environment with PyTorch for CUDA and, for some, TensorRT
 	$(BIN)/python -m pytest -m "gpu or tensorrt"
@@ -38,13 +72,17 @@ bench-parity: $(DEV)  ## every network of every format through ONNX, beside the 
 bench-rtx: $(DEV) $(RTX)  ## every network in every precision through NVIDIA's own parser and builder: ten minutes
 	$(BIN)/python -m bench.rtx
 
-check: $(DEV)
+check: $(DEV)  ## lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(SPHINX) -b dummy . build/check
 
-format: $(DEV)
+docs: $(DEV)  ## these pages as a site in build/docs; a broken link is an error
+	$(SPHINX) -b html . build/docs
+
+format: $(DEV)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -52,13 +90,33 @@ proto: $(DEV)  ## the Python of the gRPC contract, from proto/ into server/pb/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=server/pb --pyi_out=server/pb --grpc_python_out=server/pb proto/sesame/v1/*.proto
 	sed -i 's/^from sesame\.v1 import/from server.pb.sesame.v1 import/' server/pb/sesame/v1/*_pb2_grpc.py
 
+lock: $(BIN)/uv  ## renew the lock files in requirements/ from pyproject.toml
+	@$(foreach lock,$(LOCKS),$(COMPILE) --upgrade -o requirements/$(lock).txt >/dev/null &&) true
+
+# As they are, they are what pyproject.toml asks for; renewed, its open ranges can still be met. Seconds, no installation
+lock-check: $(DEV)  ## the lock files and the open ranges of pyproject.toml agree
+	@mkdir -p build/lock && cp requirements/*.txt build/lock
+	@$(foreach lock,$(LOCKS),$(COMPILE) -o build/lock/$(lock).txt >/dev/null &&) true
+	@diff -r requirements build/lock || { echo "requirements/ is not what pyproject.toml asks for: make lock"; exit 1; }
+	@$(foreach lock,$(LOCKS),$(COMPILE) --upgrade -o build/lock/$(lock).txt >/dev/null &&) true
+
+hooks: $(DEV)  ## run the checks before each commit
+	$(BIN)/pre-commit install
+
 $(SERVE): | .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve]'
+	$(LOCKED) requirements/serve.txt
+	$(SESAME)
 	@touch $@
 
+# PyTorch comes first, by its range: requirements/torch.txt says why
 $(DEV): | .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[serve,export,dev]'
+	$(PIP) '$(TORCH)'
+	$(LOCKED) requirements/dev.txt
+	$(SESAME)
 	@touch $@ $(SERVE)
+
+$(BIN)/uv: | .venv
+	$(PIP) 'uv>=0.13'
 
 # NVIDIA's bindings without TensorRT itself, for tests, which are skipped where they are not to be had
 $(BINDINGS): | .venv

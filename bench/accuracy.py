@@ -20,12 +20,12 @@ _AT_ONCE = 8
 _TIMEOUT_S = 60.0
 
 
-class Refused(Exception):
+class MeasurementFailed(Exception):
     """The server did not answer as a measurement needs it; the message says what it did."""
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class MeasuredAccuracy:
     """Of `images` photos whose class the model knows; `skipped` had another and were not sent."""
 
     model: str
@@ -45,7 +45,7 @@ def main() -> None:
             print(_report(measure(client, named, options.model)))
     except photos.NoPhotos as error:
         _leave(str(error), USAGE_ERROR)
-    except (Refused, ServerFailed) as error:
+    except (MeasurementFailed, ServerFailed) as error:
         _leave(str(error), 1)
 
 
@@ -53,25 +53,25 @@ def main() -> None:
 def _client(url: str | None) -> Iterator[httpx.Client]:
     """A client of the server at that address, or of one of our own."""
     with ExitStack() as stack:
-        url = url or stack.enter_context(running(ROOT / "bundles")).url
+        url = url or stack.enter_context(running(ROOT / "model_repository")).url
         yield stack.enter_context(httpx.Client(base_url=url, timeout=_TIMEOUT_S))
 
 
-def measure(client: httpx.Client, named: Sequence[tuple[str, Path]], model: str | None) -> Accuracy:
+def measure(client: httpx.Client, named: Sequence[tuple[str, Path]], model: str | None) -> MeasuredAccuracy:
     """Send every photo whose WordNet id is among the model's labels. Without `model`: the only one there is.
 
-    Raises Refused for any answer that is not 200, and where no photo is of a class that the model knows.
+    Raises MeasurementFailed for any answer that is not 200, and where no photo is of a class that the model knows.
     """
     model = model or _only_model(client)
     labels = _asked(client, "GET", f"/models/{model}/labels")
     known = {row["id"] for row in labels["labels"]}
     sent = [(wordnet_id, path) for wordnet_id, path in named if wordnet_id in known]
     if not sent:
-        raise Refused(f"None of the {len(named)} photos is of a class that the model '{model}' knows.")
+        raise MeasurementFailed(f"None of the {len(named)} photos is of a class that the model '{model}' knows.")
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         answers = list(threads.map(lambda photo: _ids(client, photo[1], model, labels["version"]), sent))
     pairs = [(wordnet_id, ids) for (wordnet_id, _), ids in zip(sent, answers, strict=True)]
-    return Accuracy(
+    return MeasuredAccuracy(
         model=model,
         version=labels["version"],
         images=len(sent),
@@ -84,7 +84,7 @@ def measure(client: httpx.Client, named: Sequence[tuple[str, Path]], model: str 
 def _only_model(client: httpx.Client) -> str:
     names = sorted({row["model"] for row in _asked(client, "GET", "/models")["models"]})
     if len(names) != 1:
-        raise Refused(f"The server has {len(names)} models: say --model with one of {', '.join(names)}.")
+        raise MeasurementFailed(f"The server has {len(names)} models: say --model with one of {', '.join(names)}.")
     return str(names[0])
 
 
@@ -93,8 +93,8 @@ def _ids(client: httpx.Client, photo: Path, model: str, version: str) -> list[st
     query = {"model": model, "version": version}
     try:
         answer = _asked(client, "POST", "/classify", params=query, content=photo.read_bytes())
-    except Refused as error:
-        raise Refused(f"{photo.name}: {error}") from error
+    except MeasurementFailed as error:
+        raise MeasurementFailed(f"{photo.name}: {error}") from error
     return [best["id"] for best in answer["predictions"]]
 
 
@@ -102,13 +102,15 @@ def _asked(client: httpx.Client, method: str, path: str, **more: Any) -> Any:
     try:
         answer = client.request(method, path, **more)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Refused(f"There is no answer from {client.base_url} ({error}): is a server running there?") from error
+        raise MeasurementFailed(
+            f"There is no answer from {client.base_url} ({error}): is a server running there?"
+        ) from error
     if answer.status_code != httpx.codes.OK:
-        raise Refused(f"{method} {path} was answered with {answer.status_code}: {answer.text.strip()[:300]}")
+        raise MeasurementFailed(f"{method} {path} was answered with {answer.status_code}: {answer.text.strip()[:300]}")
     return answer.json()
 
 
-def _report(found: Accuracy) -> str:
+def _report(found: MeasuredAccuracy) -> str:
     lines = [f"{found.model}/{found.version}: n={found.images}, skipped as of unknown classes: {found.skipped}"]
     for name, hits in (("top-1", found.top1), ("top-5", found.top5)):
         low, high = wilson.interval(hits, found.images)
@@ -125,7 +127,7 @@ def _leave(message: str, code: int) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder of files named <WordNet id>_…")
-    parser.add_argument("--url", help="of a running server; without it one is started on ./bundles")
+    parser.add_argument("--url", help="of a running server; without it one is started on ./model_repository")
     parser.add_argument("--model", help="needed where the server has several")
     return parser
 

@@ -12,7 +12,7 @@ import numpy as np
 from bundle import files, images
 from bundle.images import Picture
 from server import cores
-from server.engines.ort import OrtCpuEngine
+from server.engines.onnxruntime_cpu import OrtCpuEngine
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench import data
 from bench.photos import jpegs
-from bench.running import ROOT
 from bundle import files, images
 from bundle.images import Pixels
 from bundle.manifest import Preprocessing
 from bundle.predictions import Probabilities
-from server.engines.ort import OrtCpuEngine
+from server.engines.onnxruntime_cpu import OrtCpuEngine
 
-_PHOTOS = ROOT.parent / "shared" / "data" / "photos"
 _LARGE = 12_000_000
 _MAX_PIXELS = 50_000_000
 _BATCH = 8
@@ -30,7 +29,7 @@ def main() -> None:
     parser.add_argument(
         "bundle", type=Path, help="one version's folder: its preprocessing, and the network that judges"
     )
-    parser.add_argument("--photos", type=Path, default=_PHOTOS, help="folder of JPEG files")
+    parser.add_argument("--photos", type=Path, default=data.PHOTOS, help="folder of JPEG files")
     options = parser.parse_args()
     bundle = files.read(options.bundle)
     engine = OrtCpuEngine(bundle.graph("fp32")[1], threads=2)

@@ -20,27 +20,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import seresnet50, wrk
+from bench import data, seresnet50, wrk
 from bench.photos import jpegs
-from bench.running import ROOT, running
+from bench.running import running
 from bundle import files
 from bundle.files import Bundle
 from bundle.images import Pixels
-from export.graph import ServedNetwork, to_onnx
-from models.paper import none, seresnet
-from models.se import SEBlock
+from export.graphs.graph import ServedNetwork, to_onnx
+from models.architectures import none, seresnet
+from models.networks.se import SEBlock
 from server import cores
-from server.engines import Engine
-from server.engines.ort import OrtCpuEngine
+from server.engines.engine import Engine
+from server.engines.onnxruntime_cpu import OrtCpuEngine
 
-_DATA = ROOT.parent / "shared" / "data"
 _BATCHES = (1, 2, 4, 8)
 _CONNECTIONS = 32
 _NO_SE = " without SE"
 
 
 @dataclass(frozen=True)
-class Round:
+class EngineRound:
     """Milliseconds an image of each engine by batch size, and images/s of whole servers by precision.
 
     `copied_gb_per_s`: what all cores together copy, read and written.
@@ -73,7 +72,7 @@ def main() -> None:
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
             ms = _milliseconds(engines, bundle.probe.pixels, random.Random(number))
             http = {precision: _over_http(path, photos, options.seconds, precision) for precision in ("fp32", "int8")}
-            rounds.append(Round(ms, _copied_gb_per_s(), http))
+            rounds.append(EngineRound(ms, _copied_gb_per_s(), http))
     medians = _medians(rounds)
     for name, figure in medians.items():
         print(f"{name:<56}{figure:10.2f}")
@@ -91,20 +90,20 @@ def _engines(bundle: Bundle, without_se: Path) -> dict[str, Engine]:
         "onnxruntime int8": OrtCpuEngine(int8, threads, "int8"),
     }
     if importlib.util.find_spec("openvino"):
-        from server.engines import ov
+        from server.engines import openvino_cpu
 
-        engines["openvino fp32" + _NO_SE] = ov.OpenVinoCpuEngine(without_se, threads, "fp32")
-        engines["openvino int8"] = ov.OpenVinoCpuEngine(int8, threads, "int8")
-        for precision in ov.precisions():
-            engines[f"openvino {precision}"] = ov.OpenVinoCpuEngine(plain, threads, precision)
+        engines["openvino fp32" + _NO_SE] = openvino_cpu.OpenVinoCpuEngine(without_se, threads, "fp32")
+        engines["openvino int8"] = openvino_cpu.OpenVinoCpuEngine(int8, threads, "int8")
+        for precision in openvino_cpu.precisions():
+            engines[f"openvino {precision}"] = openvino_cpu.OpenVinoCpuEngine(plain, threads, precision)
     return engines
 
 
 def graph_without_se(bundle: Bundle, folder: Path) -> Path:
-    fit = bundle.manifest.preprocessing
-    network = ServedNetwork(seresnet(50, squeeze=none).build(), fit.mean, fit.std).eval()
+    preprocessing = bundle.manifest.preprocessing
+    network = ServedNetwork(seresnet(50, squeeze=none).build(), preprocessing.mean, preprocessing.std).eval()
     path = folder / "resnet50.onnx"
-    path.write_bytes(to_onnx(network, fit.height, fit.width))
+    path.write_bytes(to_onnx(network, preprocessing.height, preprocessing.width))
     return path
 
 
@@ -158,8 +157,8 @@ def _copied_gb_per_s() -> float:
         return count * times * 2 * 4 * each / (time.perf_counter() - began_s) / 1e9
 
 
-def _medians(rounds: Sequence[Round]) -> dict[str, float]:
-    def median(of: Callable[[Round], float]) -> float:
+def _medians(rounds: Sequence[EngineRound]) -> dict[str, float]:
+    def median(of: Callable[[EngineRound], float]) -> float:
         return round(statistics.median(map(of, rounds)), 3)
 
     found = {}
@@ -187,11 +186,9 @@ def _medians(rounds: Sequence[Round]) -> dict[str, float]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.engines", description=__doc__)
+    parser.add_argument("--photos", type=Path, default=data.PHOTOS, help="folder of JPEG files to send and judge on")
     parser.add_argument(
-        "--photos", type=Path, default=_DATA / "photos", help="folder of JPEG files to send and judge on"
-    )
-    parser.add_argument(
-        "--calibrate", type=Path, default=_DATA / "tiny-imagenet" / "train", help="folder of photos for INT8's ranges"
+        "--calibrate", type=Path, default=data.TINY_IMAGENET / "train", help="folder of photos for INT8's ranges"
     )
     parser.add_argument("--rounds", type=int, default=5, help="medians are over so many; default 5")
     parser.add_argument("--seconds", type=int, default=10, help="of each load over HTTP; default 10")

@@ -6,7 +6,7 @@ from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.__main__ import main
-from server.app import App
+from server.compose import compose
 from server.engines.choice import Choice
 
 
@@ -25,4 +25,4 @@ class FastEngine:
 
 
 if __name__ == "__main__":
-    main(lambda settings: App(settings, lambda bundle: Choice(FastEngine(bundle), "it takes no time")))
+    main(lambda settings: compose(settings, lambda bundle: Choice(FastEngine(bundle), "it takes no time")))

@@ -12,7 +12,7 @@ CONNECTIONS = (ONE, 8, MANY)
 
 
 @dataclass(frozen=True)
-class Round:
+class LoadRound:
     """One bundle, one round: `loads` at each of CONNECTIONS, and what its parts took alone around them."""
 
     bundle: str
@@ -39,7 +39,7 @@ _LOAD: dict[str, Callable[[Load], float]] = {
     "wrk CPU s": lambda load: load.wrk_cpu_s,
     "others CPU s": lambda load: load.others_cpu_s,
 }
-_ROUND: dict[str, Callable[[Round], float]] = {
+_ROUND: dict[str, Callable[[LoadRound], float]] = {
     "decode alone ms (median)": lambda row: row.alone.decode_s * 1e3,
     "decode alone ms (mean)": lambda row: row.alone.decode_mean_s * 1e3,
     "engine alone, one image ms": lambda row: row.alone.one_s * 1e3,
@@ -51,7 +51,7 @@ _ROUND: dict[str, Callable[[Round], float]] = {
 }
 
 
-def median_loads(rounds: Sequence[Round]) -> dict[int, dict[str, float]]:
+def median_loads(rounds: Sequence[LoadRound]) -> dict[int, dict[str, float]]:
     """For each number of connections, the median over rounds of each figure, by its name in the table."""
     return {
         connections: {name: statistics.median(of(row.loads[at]) for row in rounds) for name, of in _LOAD.items()}
@@ -59,12 +59,12 @@ def median_loads(rounds: Sequence[Round]) -> dict[int, dict[str, float]]:
     }
 
 
-def median_parts(rounds: Sequence[Round]) -> dict[str, float]:
+def median_parts(rounds: Sequence[LoadRound]) -> dict[str, float]:
     """The median over rounds of each figure that is not of one load point, by its name in the table."""
     return {name: statistics.median(map(of, rounds)) for name, of in _ROUND.items()}
 
 
-def table(rounds: Sequence[Round]) -> str:
+def table(rounds: Sequence[LoadRound]) -> str:
     """The medians over the rounds of one bundle, to be read in a terminal."""
     lines = [f"{rounds[0].bundle}: medians of {len(rounds)} rounds, {rounds[0].alone.cores} cores"]
     lines.append("".join(f"{name:>14}" for name in ("connections", *_LOAD)))

@@ -1,19 +1,19 @@
-"""Fitted: an SE-ResNet-50 that tells the classes of CIFAR-10, where no trained one is at hand.
+"""Fitted: makes an SE-ResNet-50 for the classes of CIFAR-10 without training, where no trained one is available.
 
-Its convolutions are random; its batch norms have the statistics of the photos and its last layer is fitted to them by
-least squares. So it is sure of some images, and its activations are as even as a trained network's.
+Its convolutions are random, its batch norms have the statistics of the photos, and its last layer is fitted to the
+photos by least squares. So it is sure of some images, and its activations are as even as those of a trained network.
 
-It compares 8 bits with 7, and one CPU with another, and says nothing of what a trained SE-ResNet-50 would lose. A last
-layer that is fitted too closely (a small `_RIDGE`) amplifies any rounding: with VNNI such a one kept 86 to 89 % of its
-sure images, with 8 and with 7 bits alike.
+Use it to compare 8 bits with 7, or one CPU with another. It does not show what a trained SE-ResNet-50 loses. If the
+last layer is fitted too closely (a small `_RIDGE`), it amplifies rounding: with VNNI such a network kept the best class
+of only 86 to 89 % of its sure images, with 8 and with 7 bits.
 """
 
 import torch
 from torch import Tensor, nn
 
 from bundle.images import Pixels
-from export.graph import ServedNetwork
-from models.paper import seresnet
+from export.graphs.graph import ServedNetwork
+from models.architectures import seresnet
 
 _SEED = 1709
 _BATCH = 25
@@ -24,18 +24,18 @@ _SPREAD = 1.5  # standard deviation of the logits: the network is then sure of h
 def seresnet50(
     pixels: Pixels, truth: Tensor, classes: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> ServedNetwork:
-    """`pixels` (n, h, w, 3) and `truth` (n) classes are what it is fitted to."""
+    """The network, fitted to `pixels` (n, h, w, 3) uint8 and their class indices `truth` (n,)."""
     torch.manual_seed(_SEED)
     network = seresnet(50, classes=classes).build()
     served = ServedNetwork(network, mean, std)
     _take_statistics(served, pixels)
     features = _features(served.eval(), network.fc, pixels)
     centred = features - features.mean(0)
-    wished = nn.functional.one_hot(truth, classes).double()
-    wished -= wished.mean(0)
+    targets = nn.functional.one_hot(truth, classes).double()
+    targets -= targets.mean(0)
     inside = centred.T @ centred
     inside += _RIDGE * len(pixels) * centred.square().mean() * torch.eye(len(inside), dtype=torch.float64)
-    weight = torch.linalg.solve(inside, centred.T @ wished)
+    weight = torch.linalg.solve(inside, centred.T @ targets)
     weight *= _SPREAD / (centred @ weight).std()
     with torch.no_grad():
         network.fc.weight.copy_(weight.T)

@@ -13,8 +13,8 @@ import torch
 import triton
 from triton.testing import do_bench
 
-from bench import launch
 from bench.running import ROOT
+from tests.support import se_kernels
 
 _STAGES = [(256, 16, 56), (512, 32, 28), (1024, 64, 14), (2048, 128, 7)]
 """Channels, squeezed, height and width: what SE meets in SE-ResNet-50."""
@@ -22,12 +22,12 @@ _PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.floa
 _COPIED_BYTES = 1 << 30
 
 Tensors = dict[str, torch.Tensor]
-Way = Callable[[Tensors], torch.Tensor]
+Computation = Callable[[Tensors], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One way of one function on one map: milliseconds, and of them what copying so many bytes alone would take."""
+class KernelTiming:
+    """The time of one implementation of a function on one map, and how it compares with a mere copy of the bytes."""
 
     function: str
     way: str
@@ -55,7 +55,7 @@ def main() -> None:
     options.json.write_text(json.dumps(_document(rows, options.precision, copied), indent=1) + "\n", encoding="utf-8")
 
 
-def _rows(batches: list[int], dtype: torch.dtype, copied_gb_per_s: float, rounds: int) -> Iterator[Row]:
+def _rows(batches: list[int], dtype: torch.dtype, copied_gb_per_s: float, rounds: int) -> Iterator[KernelTiming]:
     for batch in batches:
         for channels, squeezed, side in _STAGES:
             given = _tensors(batch, channels, squeezed, side, dtype)
@@ -65,27 +65,27 @@ def _rows(batches: list[int], dtype: torch.dtype, copied_gb_per_s: float, rounds
                     torch._dynamo.reset()
                     ms = statistics.median(_ms(run, given) for _ in range(rounds))
                     rate = moved / ms / 1e6
-                    yield Row(function, way, batch, channels, side**2, ms, moved, rate, copied_gb_per_s / rate)
+                    yield KernelTiming(function, way, batch, channels, side**2, ms, moved, rate, copied_gb_per_s / rate)
 
 
-def _functions() -> dict[str, tuple[tuple[str, ...], dict[str, Way]]]:
-    """What each reads, and the ways to compute it."""
+def _functions() -> dict[str, tuple[tuple[str, ...], dict[str, Computation]]]:
+    """For each function: the names of the tensors that it reads, and its implementations by name."""
     weights = ("w1", "b1", "w2", "b2")
     return {
-        "gate": (("x", *weights), _ways(_gate, lambda t, tactic: launch.gate(t["x"], *_weights(t), tactic=tactic))),
+        "gate": (("x", *weights), _ways(_gate, lambda t, tactic: se_kernels.gate(t["x"], *_weights(t), tactic=tactic))),
         "gate of a pool": (
             ("mean", *weights),
-            _ways(_gate_of_pool, lambda t, tactic: launch.gate(t["mean"], *_weights(t), tactic=tactic)),
+            _ways(_gate_of_pool, lambda t, tactic: se_kernels.gate(t["mean"], *_weights(t), tactic=tactic)),
         ),
-        "scale": (("x", "gates"), _ways(_scale, lambda t, tactic: launch.scale(t["x"], t["gates"], tactic))),
+        "scale": (("x", "gates"), _ways(_scale, lambda t, tactic: se_kernels.scale(t["x"], t["gates"], tactic))),
         "scale, add, relu": (
             ("x", "gates", "residual"),
-            _ways(_all, lambda t, tactic: launch.scale_add_relu(t["x"], t["gates"], t["residual"], tactic)),
+            _ways(_all, lambda t, tactic: se_kernels.scale_add_relu(t["x"], t["gates"], t["residual"], tactic)),
         ),
     }
 
 
-def _ways(eager: Way, kernel: Callable[[Tensors, int], torch.Tensor]) -> dict[str, Way]:
+def _ways(eager: Computation, kernel: Callable[[Tensors, int], torch.Tensor]) -> dict[str, Computation]:
     return {
         "torch": eager,
         "torch.compile": torch.compile(eager, fullgraph=True),
@@ -133,8 +133,10 @@ def _tensors(batch: int, channels: int, squeezed: int, side: int, dtype: torch.d
     return {**maps, "gates": gates, "mean": mean, "w1": w1, "b1": drawn(squeezed), "w2": w2, "b2": drawn(channels)}
 
 
-def _ms(run: Way, given: Tensors) -> float:
-    """Median of as many as fit 100 ms; the level-2 cache is emptied before each, so that all comes from memory."""
+def _ms(run: Computation, given: Tensors) -> float:
+    """The median time of all runs that fit into 100 ms. The L2 cache is emptied before each, so that data comes from
+    memory.
+    """
     return float(do_bench(lambda: run(given), return_mode="median"))
 
 
@@ -144,7 +146,7 @@ def _copied_gb_per_s() -> float:
     return 2 * _COPIED_BYTES / float(do_bench(lambda: target.copy_(source), return_mode="median")) / 1e6
 
 
-def _document(rows: list[Row], precision: str, copied_gb_per_s: float) -> dict[str, Any]:
+def _document(rows: list[KernelTiming], precision: str, copied_gb_per_s: float) -> dict[str, Any]:
     return {
         "card": torch.cuda.get_device_name(),
         "torch": torch.__version__,
@@ -159,9 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__)
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--precision", choices=sorted(_PRECISIONS), default="fp16")
-    parser.add_argument("--rounds", type=int, default=5, help="medians are over so many; default 5")
+    parser.add_argument("--rounds", type=int, default=5, help="medians are over so many rounds (default: 5)")
     default = ROOT / "bench" / "results" / "kernels.json"
-    parser.add_argument("--json", type=Path, default=default, metavar="PATH", help="where all figures go")
+    parser.add_argument("--json", type=Path, default=default, metavar="PATH", help="the file for all results")
     return parser
 
 

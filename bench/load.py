@@ -12,19 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import alone, figures, seresnet50, wrk
-from bench.figures import CONNECTIONS, Round
+from bench import alone, data, figures, seresnet50, wrk
+from bench.figures import CONNECTIONS, LoadRound
 from bench.photos import NoPhotos, jpegs
 from bench.running import ROOT, ServerFailed, running
 from bundle.errors import BundleError, ImageError
 
 USAGE_ERROR = 2
 
-_DEMO = ROOT / "bundles" / "demo"
+_DEMO = ROOT / "model_repository" / "demo"
 _TURNS = 4
 """A point lasts long enough for each connection to be answered so often, or its rate would be that of few batches."""
-
-_PHOTOS = ROOT.parent / "shared" / "data" / "photos"
 
 
 def main() -> None:
@@ -44,11 +42,11 @@ def main() -> None:
         options.json.write_text(text + "\n", encoding="utf-8")
 
 
-def _measured(photos: Sequence[Path], rounds: int, seconds: int) -> list[list[Round]]:
+def _measured(photos: Sequence[Path], rounds: int, seconds: int) -> list[list[LoadRound]]:
     """The rounds of each bundle; bundles take turns, so that a drift of the machine meets them all."""
     with _bundles() as bundles:
         benches = [(bundle, alone.Bench(bundle, photos)) for bundle in bundles]
-        results: list[list[Round]] = [[] for _ in benches]
+        results: list[list[LoadRound]] = [[] for _ in benches]
         for number in range(1, rounds + 1):
             for (bundle, bench), result in zip(benches, results, strict=True):
                 print(f"round {number} of {rounds}: {bundle.parent.name}", file=sys.stderr, flush=True)
@@ -66,7 +64,7 @@ def _bundles() -> Iterator[list[Path]]:
         yield [large, max(small.glob("[1-9]*"), key=lambda version: int(version.name))]
 
 
-def _round(bundle: Path, bench: alone.Bench, photos: Sequence[Path], seconds: int) -> Round:
+def _round(bundle: Path, bench: alone.Bench, photos: Sequence[Path], seconds: int) -> LoadRound:
     with running(bundle.parent.parent) as server:
         before = bench.measure()
         least_s = [_TURNS * connections / before.ceiling_per_s for connections in CONNECTIONS]
@@ -75,10 +73,10 @@ def _round(bundle: Path, bench: alone.Bench, photos: Sequence[Path], seconds: in
             for connections, least in zip(CONNECTIONS, least_s, strict=True)
         )
         after = bench.measure()
-    return Round(bundle.parent.name, alone.mean(before, after), loads)
+    return LoadRound(bundle.parent.name, alone.mean(before, after), loads)
 
 
-def _document(rounds: Sequence[Round]) -> dict[str, Any]:
+def _document(rounds: Sequence[LoadRound]) -> dict[str, Any]:
     return {
         "bundle": rounds[0].bundle,
         "cores": rounds[0].alone.cores,
@@ -102,7 +100,7 @@ def _leave(message: str, code: int) -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
-    parser.add_argument("--photos", type=Path, default=_PHOTOS, help="folder of the JPEG files to send in turn")
+    parser.add_argument("--photos", type=Path, default=data.PHOTOS, help="folder of the JPEG files to send in turn")
     parser.add_argument("--rounds", type=_count, default=3, help="medians are over so many; default 3")
     parser.add_argument(
         "--seconds", type=_count, default=10, help="of each load point, or longer where the network is slow; default 10"

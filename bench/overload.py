@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import alone, arrivals, seresnet50, wrk
+from bench import alone, arrivals, data, seresnet50, wrk
 from bench.arrivals import Offered
 from bench.photos import jpegs
-from bench.running import ROOT, Server, running
+from bench.running import Server, running
 
-_PHOTOS = ROOT.parent / "shared" / "data" / "photos"
 _CLOSED = (8, 16, 32)  # connections; few enough that nobody is refused
 _LITTLE, _NEARLY, _FOURFOLD = 0.05, 0.9, 4.0
 
 
 @dataclass(frozen=True)
-class Round:
+class OverloadRound:
     """Milliseconds, images a second, or as the name says. `even`: arrivals at equal intervals; else Poisson's.
 
     `little_overhead_ms`: of each request, all but its own decoding and batch. These take longer than under load: where
@@ -62,7 +61,7 @@ class Round:
         return self.fourfold_goodput_per_s / self.capacity_per_s
 
 
-_ROWS: dict[str, Callable[[Round], float]] = {
+_ROWS: dict[str, Callable[[OverloadRound], float]] = {
     "capacity, closed loop, images/s": lambda row: row.capacity_per_s,
     "images in a full batch": lambda row: row.batch,
     "time of a full batch, ms": lambda row: row.full_batch_ms,
@@ -88,7 +87,7 @@ _ROWS: dict[str, Callable[[Round], float]] = {
 def main() -> None:
     """Every figure of every round goes to --json, the medians to standard output."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
-    parser.add_argument("--photos", type=Path, default=_PHOTOS, help="folder of the JPEG files to send in turn")
+    parser.add_argument("--photos", type=Path, default=data.PHOTOS, help="folder of the JPEG files to send in turn")
     parser.add_argument("--rounds", type=int, default=5, help="medians are over so many; default 5")
     parser.add_argument("--seconds", type=int, default=20, help="of each load; default 20")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures of all rounds there too")
@@ -105,7 +104,7 @@ def main() -> None:
         options.json.write_text(json.dumps(_document(rounds), indent=1) + "\n", encoding="utf-8")
 
 
-def _round(bundle: Path, photos: Sequence[Path], seconds: int, seed: int) -> Round:
+def _round(bundle: Path, photos: Sequence[Path], seconds: int, seed: int) -> OverloadRound:
     bench = alone.Bench(bundle, photos)
     encoded = [path.read_bytes() for path in photos]
     with running(bundle.parent.parent) as server:
@@ -123,7 +122,7 @@ def _round(bundle: Path, photos: Sequence[Path], seconds: int, seed: int) -> Rou
         even, nearly = offer(_NEARLY, even=True), offer(_NEARLY)
         memory = server.memory_bytes()
         fourfold = offer(_FOURFOLD)
-        return Round(
+        return OverloadRound(
             capacity_per_s=capacity,
             batch=batch,
             full_batch_ms=full_s * 1e3,
@@ -151,7 +150,7 @@ def _idle_share(server: Server, seconds: float) -> float:
     return (server.cpu_s() - before_s) / seconds
 
 
-def _document(rounds: Sequence[Round]) -> dict[str, Any]:
+def _document(rounds: Sequence[OverloadRound]) -> dict[str, Any]:
     return {
         "medians": {name: statistics.median(map(of, rounds)) for name, of in _ROWS.items()},
         "rounds": [dataclasses.asdict(row) for row in rounds],

@@ -1,4 +1,4 @@
-"""`python -m bench.plans`: SE-ResNet-50 in TensorRT in every way, beside ResNet-50, and how busy a server keeps it."""
+"""`python -m bench.plans`: times SE-ResNet-50 in each way and ResNet-50 in TensorRT, and a busy batcher."""
 
 import argparse
 import asyncio
@@ -16,21 +16,23 @@ from bench import seresnet50
 from bench.engines import extra_bytes, graph_without_se
 from bundle import files
 from bundle.files import Bundle
-from export import narrow
-from export.outline import outline
+from export.graphs import to_16bit
+from export.graphs.se_functions import outline
 from export.progress import Progress
-from export.tensorrt.pooled import pooled
-from plans.gpus import Gpu, NoGpu, gpus
-from plans.sidecar import Target
-from plans.store import Store
-from server import engines
-from server.admission import Admission
-from server.batch import Batch
-from server.batcher import Batcher
-from server.device import Device
-from server.engines.remade import Remade
-from server.pace import Pace
-from server.waiting import Caller
+from export.tensorrt.pooled import use_average_pools
+from server.engines import batch_size
+from server.engines.batch_size import powers_of_two
+from server.engines.engine import start
+from server.engines.restarting import RestartingEngine
+from server.scheduling.admission import Admission
+from server.scheduling.batch import Batch
+from server.scheduling.batcher import Batcher
+from server.scheduling.device import Device
+from server.scheduling.fair_queue import Caller
+from server.scheduling.latency import LatencyModel
+from trt.gpus import Gpu, NoGpu, gpus
+from trt.sidecar import Target
+from trt.store import Store
 
 _REQUEST = 32  # images
 _AT_ONCE = 6  # requests
@@ -57,20 +59,20 @@ def main() -> None:
 def _measured(folder: Path, gpu: Gpu, options: argparse.Namespace) -> dict[str, Any]:
     from export.tensorrt import timing
     from export.tensorrt.build import Builder
-    from export.tensorrt.ways import POOLED_ABOVE, kernels
-    from plans.runner import TENSORRT, Runner
+    from export.tensorrt.ways import POOLED_ABOVE, load_plugins
+    from trt.runner import TENSORRT, Runner
 
     bundle = files.read(seresnet50.export(folder / "bundles"))
-    batches = tuple(1 << power for power in range(options.max_batch.bit_length()))
+    batches = tuple(powers_of_two(options.max_batch))
     builder = Builder(batches, _WORKSPACE_BYTES, gpu.index, Target.of(gpu, TENSORRT), Store(folder))
     progress, runners = Progress(), {}
     for name, graph in _graphs(bundle, folder, options.precision, POOLED_ABOVE).items():
         progress.step(f"building {name}")
         if name == "plugin":
             major, minor = gpu.compute_capability.split(".")
-            kernels().register((int(major), int(minor)))
+            load_plugins().register((int(major), int(minor)))
         runners[name] = Runner(builder.build(graph, progress), gpu.index)
-    seconds = timing.measured(runners, bundle.probe.pixels)
+    seconds = timing.measure(runners, bundle.probe.pixels)
     fastest = runners[timing.fastest({way: seconds[way] for way in ("native", "pooled", "plugin")})]
     busy, rate = asyncio.run(_busy(fastest, bundle, options.seconds))
     rates = {name: {size: int(size) / took for size, took in sizes.items()} for name, sizes in seconds.items()}
@@ -79,39 +81,39 @@ def _measured(folder: Path, gpu: Gpu, options: argparse.Namespace) -> dict[str, 
 
 
 def _graphs(bundle: Bundle, folder: Path, precision: str, pooled_above: int) -> dict[str, bytes]:
-    """By way, and without SE."""
-    made = {}
+    """The graph for each way, and the graph of the same network without SE."""
+    graphs = {}
     for name, path in {"native": bundle.graph("fp32")[1], "without SE": graph_without_se(bundle, folder)}.items():
         plain = path.read_bytes()
-        made[name] = plain if precision == "fp32" else narrow.to_16_bit(plain, precision)
+        graphs[name] = plain if precision == "fp32" else to_16bit.to_16_bit(plain, precision)
     blocks = [row.name for row in bundle.manifest.architecture.se_blocks]
-    plugin = outline(made["native"], blocks, pooled_above=pooled_above).model
-    return {**made, "pooled": pooled(made["native"], blocks)[0], "plugin": plugin}
+    plugin = outline(graphs["native"], blocks, pooled_above=pooled_above).model
+    return {**graphs, "pooled": use_average_pools(graphs["native"], blocks)[0], "plugin": plugin}
 
 
 async def _busy(runner: object, bundle: Bundle, seconds: float) -> tuple[float, float]:
-    """Share of the time that the engine had a batch, and images/s, with requests of ready pixels."""
-    engine = Remade("tensorrt", "fp16", lambda: runner)  # type: ignore[arg-type, return-value]
+    """The share of the time in which the engine had a batch, and images/s, for requests of prepared pixels."""
+    engine = RestartingEngine("tensorrt", "fp16", lambda: runner)  # type: ignore[arg-type, return-value]
     pixels = np.resize(bundle.probe.pixels, (_REQUEST, *bundle.probe.pixels.shape[1:]))
-    measured_s = engines.measure(engine, pixels, _REQUEST)
+    measured_s = batch_size.measure(engine, pixels, _REQUEST)
     infer_s: list[float] = []
 
     def seen(batch: Batch) -> None:
         infer_s.append(batch.infer_s)
 
     admission = Admission(_REQUEST * _AT_ONCE, 60)
-    start = partial(engines.start, engine, classes=bundle.manifest.labels.classes)
-    batcher = Batcher([start], Device("gpu"), Pace(measured_s), max(measured_s), admission, seen)
+    begin = partial(start, engine, classes=bundle.manifest.labels.classes)
+    batcher = Batcher([begin], Device("gpu"), LatencyModel(measured_s), max(measured_s), admission, seen)
     ends_s = time.monotonic() + seconds
     answered = 0
 
     async def caller() -> None:
         nonlocal answered
         while time.monotonic() < ends_s:
-            places = batcher.reserve(_REQUEST, Caller(), time.monotonic() + 60)
-            await asyncio.gather(*(place.submit(image) for place, image in zip(places, pixels, strict=True)))
-            for place in places:
-                place.release()
+            permits = batcher.reserve(_REQUEST, Caller(), time.monotonic() + 60)
+            await asyncio.gather(*(permit.submit(image) for permit, image in zip(permits, pixels, strict=True)))
+            for permit in permits:
+                permit.release()
             answered += _REQUEST
 
     began_s = time.monotonic()

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """Where `python -m server` and `python -m export` run."""
 
 _LISTENING = re.compile(r"listening http=(http://\S+)")
-_PLACES = re.compile(r"^sesame_places_taken\{.*\} (\S+)$", re.MULTILINE)
+_PERMITS = re.compile(r"^sesame_permits_taken\{.*\} (\S+)$", re.MULTILINE)
 _START_S, _IDLE_S, _STOP_S = 120.0, 60.0, 40.0
 _LOOK_S = 0.05
 
@@ -32,7 +32,9 @@ class Server:
         """Start it and wait until it is ready; raises ServerFailed, and then no process is left."""
         command = [sys.executable, "-m", module, "--http-port", "0", "--grpc-port", "0", "--log-level", "info"]
         with log.open("wb") as stderr:
-            self._process = subprocess.Popen([*command, "--bundles", str(bundles.resolve())], cwd=ROOT, stderr=stderr)
+            self._process = subprocess.Popen(
+                [*command, "--model-repository", str(bundles.resolve())], cwd=ROOT, stderr=stderr
+            )
         self._log = log
         self._client = httpx.Client()  # kept: a new one costs more than the server's answer
         self.url = ""
@@ -98,7 +100,7 @@ class Server:
         return self._get("/readyz").status_code == httpx.codes.OK
 
     def _idle(self) -> bool:
-        return not any(map(float, _PLACES.findall(self._get("/metrics").text)))
+        return not any(map(float, _PERMITS.findall(self._get("/metrics").text)))
 
     def _get(self, path: str) -> httpx.Response:
         try:

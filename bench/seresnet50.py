@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.running import ROOT
-from models.paper import seresnet
+from models.architectures import seresnet
 
 NAME = "seresnet50"
 _SEED = 1709
@@ -44,7 +44,7 @@ def export(bundles: Path, *options: str) -> Path:
         ]
         try:
             ended = subprocess.run(
-                [*command, "--bundles", str(bundles.resolve())],
+                [*command, "--model-repository", str(bundles.resolve())],
                 cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=_EXPORT_LIMIT_S,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

@@ -15,7 +15,7 @@ from PIL import Image
 from bench import wrk
 from bench.running import ROOT, running
 
-_DEMO = ROOT / "bundles" / "demo"
+_DEMO = ROOT / "model_repository" / "demo"
 _CONNECTIONS, _PHOTOS, _SIDE = 32, 500, 64
 _PIECE_S = 10
 _SETTLED = 20_000
@@ -23,8 +23,8 @@ _SETTLED = 20_000
 
 
 @dataclass(frozen=True)
-class Seen:
-    """After so many requests."""
+class MemorySample:
+    """The server's memory after that many requests, and the rate since the sample before."""
 
     requests: int
     memory_mib: float
@@ -49,13 +49,13 @@ def main() -> None:
     sys.exit(growth >= 0.05)
 
 
-def _soak(requests: int) -> Iterator[Seen]:
+def _soak(requests: int) -> Iterator[MemorySample]:
     with _photos() as photos, _demo() as bundles, running(bundles, "bench.fast_server") as server:
         done = 0
         while done < requests:
             load = wrk.load(server, photos, _CONNECTIONS, _PIECE_S)
             done += load.images
-            yield Seen(done, server.memory_bytes() / (1 << 20), load.requests_per_s)
+            yield MemorySample(done, server.memory_bytes() / (1 << 20), load.requests_per_s)
 
 
 @contextmanager

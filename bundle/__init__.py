@@ -1,1 +1,1 @@
-"""What passes between export and server: the manifest, its files, labels, preprocessing and predictions."""
+"""What passes between export and server: a bundle's manifest and files, labels, preprocessing and predictions."""

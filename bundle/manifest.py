@@ -1,4 +1,4 @@
-"""Manifest: `manifest.json`, all that is known of a bundle besides its tensors."""
+"""Manifest: `manifest.json`, which describes a bundle and names its files."""
 
 import dataclasses
 import json
@@ -8,13 +8,15 @@ from typing import Literal, Self
 
 from bundle import records
 from bundle.errors import BundleError
+from bundle.records import RecordError
 
 SCHEMA = 1
+"""The version of the fields below. A field that is added needs a default: older bundles do not have it."""
 
 
 @dataclass(frozen=True)
 class SEBlockRow:
-    """One SE block: the module it belongs to, the channels it weighs, the channels inside."""
+    """One SE block: its unit's name, the channels that it multiplies by gates, and the channels inside it."""
 
     name: str
     channels: int
@@ -23,10 +25,10 @@ class SEBlockRow:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The network. `macs` are multiply-adds for one image at the bundle's size.
+    """The network. `macs` is the number of multiply-adds for one image of the bundle's size.
 
-    `variant` is where a residual network strides and how it pools (A to D, see the README), `stem` its first
-    convolution; others have neither.
+    `variant` states where a residual network strides and how it pools (A to D, see `models.networks.design`), `stem`
+    what its first layers are. Both are None for other networks.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Source:
-    """The checkpoint it came from, and from where if fetched; `taken` says which of several weight sets in the file."""
+    """The checkpoint. `taken` describes the set of weights that was taken from it, `url` the address of a download."""
 
     file: str
     sha256: str
@@ -50,9 +52,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a photo becomes Pixels. Lengths in pixels; `mean` and `std`, applied by the graph, are RGB of 0..255.
+    """How a photo becomes Pixels, and how the graph normalises them. Lengths are in pixels.
 
-    `short_side`: the shorter side becomes `resize_to`; `squash`: both do. Then the centre height x width is cut out.
+    The shorter side (`short_side`) or both sides (`squash`) are resized to `resize_to`; then `height` x `width` is
+    cropped at the centre. `mean` and `std` are RGB, 0..255; the graph applies them. Raises BundleError where the
+    numbers cannot work.
     """
 
     height: int
@@ -66,18 +70,18 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not max(self.height, self.width) <= self.resize_to <= 4096:
             raise BundleError(
-                f"preprocessing cuts {self.height}x{self.width} out of a photo resized to {self.resize_to}: "
+                f"preprocessing crops {self.height}x{self.width} from a photo resized to {self.resize_to}: "
                 "resize_to must be at least the size, and at most 4096."
             )
         if min(self.height, self.width) < 8:
-            raise BundleError(f"preprocessing cuts out {self.height}x{self.width} pixels: at least 8x8 are needed.")
+            raise BundleError(f"preprocessing crops {self.height}x{self.width} pixels: at least 8x8 are needed.")
         if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) < 1e-3:
             raise BundleError("preprocessing needs a finite mean, and a finite std above 0.001.")
 
 
 @dataclass(frozen=True)
 class LabelsRow:
-    """The label file: the set's name, the number of classes, the sha256 of labels.tsv."""
+    """The labels: the name of the set, the number of classes, the sha256 of labels.tsv."""
 
     set: str
     classes: int
@@ -88,8 +92,8 @@ class LabelsRow:
 class Graph:
     """One ONNX file of the bundle.
 
-    `largest_weight`: the largest magnitude among the weights of an `int8` graph, which decides what it needs of a CPU
-    (see `bundle.overflow`). Bundles before it do not tell; their weights reach 127.
+    `largest_weight` is the largest magnitude of the weights of an `int8` graph, which decides what it needs of a CPU
+    (see `bundle.overflow`). Older bundles do not have it; their weights reach 127.
     """
 
     file: str
@@ -102,11 +106,12 @@ class Graph:
 
 @dataclass(frozen=True)
 class ParityRow:
-    """How near a graph in an engine came to the torch network, on `images` images of the kind that `inputs` says.
+    """How close a graph in an engine is to the network in torch, measured on `images` images: generated ones or photos.
 
-    `precision` is what the engine computed in. `max_dp` and `max_dlogp` are the largest differences of probability and
-    of its logarithm over the top ten; `sure_agreement` is that of the best class among the `sure_images`, of which the
-    torch network is sure (see `bundle.parity`). Where classes were known: accuracies, and the loss' 95 % interval.
+    `precision` is that of the computation. `max_dp` and `max_dlogp` are the largest difference of a probability, and of
+    its logarithm over the top ten. Agreements are shares of images, 0..1: `sure_agreement` is the top-1 agreement on
+    the `sure_images` that fp32 is sure of (see `bundle.parity`). Where the true classes of `labelled` images are
+    known: top-1 accuracies in fp32 and in `precision`, and the 95 % interval of the loss of accuracy, all shares 0..1.
     """
 
     file: str
@@ -129,7 +134,7 @@ class ParityRow:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`. Paths in it are names of files beside it; `probe_sha256` is that of probe.npz."""
+    """The content of `manifest.json`. Paths in it are names of files beside it. `probe_sha256` is that of probe.npz."""
 
     schema: int
     name: str
@@ -145,8 +150,8 @@ class Manifest:
     tools: dict[str, str]
 
     def to_json(self) -> str:
-        told = dataclasses.asdict(self, dict_factory=_told)
-        return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+        fields = dataclasses.asdict(self, dict_factory=_without_none)
+        return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -157,15 +162,17 @@ class Manifest:
             raise BundleError(f"manifest.json is not JSON ({error}): export the bundle again.") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if isinstance(schema, int) and schema < 1:
-            raise BundleError(f"manifest.json has schema {schema}, which there never was: export the bundle again.")
+            raise BundleError(f"manifest.json has schema {schema}, which does not exist: export the bundle again.")
         if isinstance(schema, int) and schema > SCHEMA:
             raise BundleError(
                 f"manifest.json has schema {schema} and this Sesame reads up to {SCHEMA}: update Sesame, "
                 "or export the bundle again with this version."
             )
-        return records.read(cls, data, "manifest")
+        try:
+            return records.read(cls, data, "manifest")
+        except RecordError as error:
+            raise BundleError(f"{str(error).removesuffix('.')}: export the bundle again.") from error
 
 
-def _told(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """What is None is not there."""
+def _without_none(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return {key: value for key, value in pairs if value is not None}

@@ -1,4 +1,4 @@
-"""Overflow: which INT8 graphs every CPU computes exactly.
+"""Overflow: which INT8 graphs give exact results on every CPU.
 
 A CPU multiplies activations (0 to 255) by weights (-128 to 127) and adds the products in 32 bits. VNNI on x86
 (`vpdpbusd`) and dot products on ARM (`udot`, `sdot`, `smmla`) do so directly. An x86 without VNNI first adds two
@@ -10,12 +10,12 @@ oneDNN's "Nuances of int8 Computations"; ONNX Runtime's `MultiplyAccumulateCellU
 from bundle.manifest import Graph
 
 LARGEST_WEIGHT = 64
-"""No two products with weights of at most this magnitude leave 16 bits: 255 · 64 + 255 · 64 = 32640 ≤ 32767. With 65
-they can: 33150. So such a graph is the same integer arithmetic on every CPU."""
+"""The sum of two products with weights of at most this magnitude fits 16 bits: 255 · 64 + 255 · 64 = 32640 ≤ 32767.
+With 65 it may not: 33150. So all CPUs compute the same integers for such a graph."""
 
 
-def safe(graph: Graph) -> bool:
-    """Whether every CPU computes the graph exactly, as far as the manifest tells; a graph in float always is."""
+def is_safe(graph: Graph) -> bool:
+    """Whether, as far as the manifest states, every CPU computes the graph exactly. True for all but INT8 graphs."""
     if graph.precision != "int8":
         return True
     return graph.largest_weight is not None and graph.largest_weight <= LARGEST_WEIGHT

@@ -1,4 +1,4 @@
-"""Parity: how near two runs of the same network are, and what a graph of each precision must keep."""
+"""Parity: how close two runs of the same network are, and how close a graph of each precision must be."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,25 @@ from bundle.predictions import Probabilities
 
 MAX_DP = 1e-4
 MAX_DLOGP = 1e-3
-"""Largest difference of a probability, and of its logarithm over the reference's top ten, of an fp32 graph."""
+"""Largest allowed difference of a probability, and of its logarithm over the reference's top ten, in fp32."""
 
 AGREEMENT = {"fp16": 0.99, "bf16": 0.99, "int8": 0.98, "int8-trt": 0.98, "fp8": 0.98}
-"""Least share of the sure images whose best class a graph of lower precision must leave as it is."""
+"""The least share of sure images (see below) whose best class must stay the same, for precisions below fp32."""
 
-SURE = 0.1
-"""An image is sure where the reference's best class is this much more probable than the next."""
+CONFIDENT_MARGIN = 0.1
+"""The reference is sure of an image where its best class is at least this much more probable than the second."""
 
 FLOOR = 1e-7
-"""Probabilities below it count as it: float32 tells logarithms of smaller ones badly."""
+"""Smaller probabilities are raised to this before their logarithms are compared: in float32 they are inaccurate."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The differences of one set of images; agreements are shares of images, 0..1."""
+    """The differences on a set of images. Agreements are shares of images, 0..1.
+
+    `sure_images` is the number of images that the reference is sure of, `sure_agreement` the top-1 agreement on
+    these. Manifests and plans have these names.
+    """
 
     images: int
     max_dp: float
@@ -33,10 +37,10 @@ class Parity:
     sure_images: int
     sure_agreement: float
 
-    def kept(self, precision: str = "fp32") -> bool:
-        """Whether what the precision must keep is kept: fp32 the tolerances, lower ones the best class of sure images.
+    def passes(self, precision: str = "fp32") -> bool:
+        """Whether the differences are allowed: fp32 has tolerances, lower precisions must keep best classes.
 
-        One image may always differ: a probe is too small to tell 98 % from 97 %. NaN keeps nothing.
+        One image may always differ, because a probe is too small to distinguish 98 % from 97 %. NaN never passes.
         """
         if not np.isfinite(self.max_dp):
             return False
@@ -47,9 +51,9 @@ class Parity:
 
 
 def compare(reference: Probabilities, other: Probabilities) -> Parity:
-    """Compare two (n, classes) arrays of the same images, the first being the truth.
+    """Compare two (n, classes) arrays for the same images.
 
-    Top-5 agreement: the share of images whose five most probable classes are the same set.
+    Top-5 agreement is the share of images whose five most probable classes are the same set.
     """
     order = np.argsort(-reference, axis=1, kind="stable")
     other_order = np.argsort(-other, axis=1, kind="stable")
@@ -59,7 +63,7 @@ def compare(reference: Probabilities, other: Probabilities) -> Parity:
     fives = np.sort(order[:, :5], 1) == np.sort(other_order[:, :5], 1)
     same = order[:, 0] == other_order[:, 0]
     best, next_best = np.take_along_axis(reference, order[:, :2], 1).T
-    sure = best - next_best >= SURE
+    sure = best - next_best >= CONFIDENT_MARGIN
     return Parity(
         images=len(reference),
         max_dp=float(np.abs(reference - other).max()),
@@ -72,8 +76,11 @@ def compare(reference: Probabilities, other: Probabilities) -> Parity:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """What a precision costs in top-1 accuracy, shares of the labelled images; `low` to `high`: its 95 % interval."""
+class AccuracyLoss:
+    """The top-1 accuracy that a precision loses, as shares of the labelled images, 0..1.
+
+    `reference` and `accuracy` are the accuracies before and after, `low` to `high` is the 95 % interval of the loss.
+    """
 
     images: int
     reference: float
@@ -83,14 +90,17 @@ class Loss:
 
     @property
     def points(self) -> float:
-        """Percentage points lost."""
+        """The loss in percentage points."""
         return 100 * (self.reference - self.accuracy)
 
 
-def loss(truth: NDArray[np.int64], reference: Probabilities, other: Probabilities) -> Loss:
-    """The loss over images of known class. The interval is that of a difference of paired proportions (Wald's)."""
+def accuracy_loss(truth: NDArray[np.int64], reference: Probabilities, other: Probabilities) -> AccuracyLoss:
+    """The loss on images whose classes `truth` (n,) are known; the others are (n, classes).
+
+    The interval is Wald's for the difference of paired proportions.
+    """
     before, after = reference.argmax(1) == truth, other.argmax(1) == truth
     lost, gained, n = int((before & ~after).sum()), int((after & ~before).sum()), len(truth)
     mean = (lost - gained) / n
     half = 1.96 * ((lost + gained) / n - mean**2) ** 0.5 / n**0.5
-    return Loss(n, float(before.mean()), float(after.mean()), mean - half, mean + half)
+    return AccuracyLoss(n, float(before.mean()), float(after.mean()), mean - half, mean + half)

@@ -14,7 +14,7 @@ Probabilities = NDArray[np.float32]  # (n, classes); each row sums to 1
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class that a photo may show: its output index, its stable id, its name, and how probable it is."""
+    """One class that a photo may show: its output index, its stable id, its name, and its probability, 0..1."""
 
     index: int
     id: str
@@ -23,18 +23,18 @@ class Prediction:
 
 
 def top(row: Probabilities, labels: Sequence[Label], k: int) -> tuple[Prediction, ...]:
-    """The k most probable classes, best first; of equals the lower index first. `row` is (classes,)."""
+    """The k most probable classes, best first; equal ones by their index. `row` is (classes,)."""
     order = np.argsort(-row, kind="stable")[:k]
     return tuple(Prediction(int(i), labels[i].id, labels[i].name, float(row[i])) for i in order)
 
 
 VOTERS = 10
-"""The classes that vote on a photo's group, as in the official Places365 demo (run_placesCNN_unified.py)."""
+"""How many classes vote on a photo's group, as in the official Places365 demo (run_placesCNN_unified.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The group that most of a photo's ten most probable classes belong to, and how many of them."""
+    """The group that most of a photo's ten most probable classes belong to; `votes` of `voters` classes."""
 
     group: str
     votes: int
@@ -42,10 +42,10 @@ class Vote:
 
 
 def vote(row: Probabilities, labels: Sequence[Label]) -> Vote | None:
-    """None where the labels have no groups.
+    """The vote of the most probable classes in `row` (classes,). None where the labels have no groups.
 
-    Of two groups with equal votes it is the later in the alphabet: five indoor and five outdoor classes are outdoor, as
-    the official demo's mean of 0.5 is.
+    With equal votes, the group later in the alphabet wins: five indoor and five outdoor classes give outdoor, as a mean
+    of 0.5 does in the official demo.
     """
     best = top(row, labels, VOTERS)
     groups = Counter(group for prediction in best if (group := labels[prediction.index].group) is not None)

@@ -1,4 +1,4 @@
-"""Probe: inputs with the probabilities that the torch network gave them, against which every engine is checked."""
+"""Probe: a bundle's reference answers. Every engine is checked against them when it starts."""
 
 import io
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ from bundle.predictions import Probabilities
 
 @dataclass(frozen=True)
 class Probe:
-    """`probe.npz`: Pixels (n, height, width, 3) and their fp32 probabilities (n, classes)."""
+    """The content of `probe.npz`.
+
+    `pixels` are (n, height, width, 3) uint8, `probabilities` (n, classes) float32: those of the network in torch, fp32.
+    """
 
     pixels: Pixels
     probabilities: Probabilities
@@ -24,7 +27,7 @@ class Probe:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Probe":
-        """Raises BundleError when the arrays are missing or do not belong together."""
+        """Raises BundleError when the file is damaged or an array is missing."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 probe = cls(arrays["pixels"], arrays["probabilities"])
@@ -32,16 +35,18 @@ class Probe:
             raise BundleError(f"probe.npz cannot be read ({error}): export the bundle again.") from error
         return probe
 
-    def demand_fit(self, height: int, width: int, classes: int) -> None:
-        """Raises BundleError where the arrays are not those of a network with such inputs and outputs."""
+    def check_shapes(self, height: int, width: int, classes: int) -> None:
+        """Raises BundleError where the arrays do not match a network with such inputs and outputs."""
         pixels, probabilities = self.pixels, self.probabilities
         if not len(pixels) or pixels.shape != (len(pixels), height, width, 3) or pixels.dtype != np.uint8:
             raise BundleError(
-                f"probe.npz holds pixels {pixels.shape} and the manifest wants (n, {height}, {width}, 3)."
+                f"probe.npz has pixels of shape {pixels.shape} and the manifest needs (n, {height}, {width}, 3) uint8: "
+                "export the bundle again."
             )
         if probabilities.shape != (len(pixels), classes) or probabilities.dtype != np.float32:
             raise BundleError(
-                f"probe.npz holds answers {probabilities.shape}, not (n, {classes}) as the manifest says."
+                f"probe.npz has answers of shape {probabilities.shape} and the manifest needs (n, {classes}) float32: "
+                "export the bundle again."
             )
         if not np.allclose(probabilities.sum(1), 1, atol=1e-3):  # NaN fails too
-            raise BundleError("probe.npz holds answers that are no probabilities: export the bundle again.")
+            raise BundleError("probe.npz has answers that are not probabilities: export the bundle again.")

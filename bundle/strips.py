@@ -1,6 +1,6 @@
-"""Strips: a large image is laid over white, made 8 bits deep, turned and narrowed a few rows at a time.
+"""Strips: resizes a large image a few rows at a time, so that memory never holds a second image of its size.
 
-So no second image of its size is ever held.
+Each strip is laid over white, converted to 8 bits, turned upright and resized. `orientation` is that of EXIF, 1 to 8.
 """
 
 import math
@@ -14,7 +14,7 @@ Size = tuple[int, int]  # width, height
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 _STRIP_PIXELS = 1 << 18
-_REACH = 3  # rows that a resized one depends on to each side, in units of the scale: 2 for bicubic, and one to spare
+_REACH = 3  # rows on each side that a resized row depends on, times the scale: 2 for bicubic, and 1 to spare
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,38 +26,38 @@ _UPRIGHT = {
 }
 
 
-def turned_aside(turn: int) -> bool:
-    """Whether an EXIF orientation exchanges width and height."""
-    return turn >= 5
+def swaps_sides(orientation: int) -> bool:
+    """Whether turning an image of that orientation upright exchanges its width and height."""
+    return orientation >= 5
 
 
-def upright(image: Image.Image, turn: int) -> Image.Image:
-    """A whole image, brought upright."""
-    return image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The image turned upright."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def stored(box: Box, whole: Size, turn: int) -> Box:
-    """Where a box of the upright image, which is as large as `whole`, lies in the stored one."""
+def stored_box(box: Box, whole: Size, orientation: int) -> Box:
+    """The box in the stored image that corresponds to `box` in the upright image of size `whole`."""
     left, top, right, bottom = box
     width, height = whole
-    if turn in (2, 3, 6, 7):
+    if orientation in (2, 3, 6, 7):
         left, right = width - right, width - left
-    if turn in (3, 4, 7, 8):
+    if orientation in (3, 4, 7, 8):
         top, bottom = height - bottom, height - top
-    return (top, left, bottom, right) if turned_aside(turn) else (left, top, right, bottom)
+    return (top, left, bottom, right) if swaps_sides(orientation) else (left, top, right, bottom)
 
 
-def resized(image: Image.Image, size: Size, box: Box, resampling: Any) -> Image.Image:
-    """The part `box` of the stored image at `size`, RGB or grey.
+def resize(image: Image.Image, size: Size, box: Box, resampling: Any) -> Image.Image:
+    """The part `box` of the stored image, resized to `size`: RGB or grey.
 
-    In the memory of a strip and of `size`. Rows are narrowed first, then columns; where Pillow would take the other
-    order, a value may differ by rounding.
+    It needs memory for a strip and for `size`. Each strip is resized in width first, then all in height. Where Pillow
+    uses the other order, a value may differ by rounding.
     """
-    if _ready(image):
+    if _is_plain(image):
         return image.resize(size, resampling, box)
     image.load()
-    if _small(image):
-        return _shown(image).resize(size, resampling, box)
+    if _is_small(image):
+        return _to_8_bit_image(image).resize(size, resampling, box)
     rows = _rows(image.height, size[1], box)
     narrow: Image.Image | None = None
     for top, strip in _strips(image, 1, rows):
@@ -68,58 +68,58 @@ def resized(image: Image.Image, size: Size, box: Box, resampling: Any) -> Image.
     return narrow.resize(size, resampling, (0, box[1] - rows.start, size[0], box[3] - rows.start))
 
 
-def resized_exactly(image: Image.Image, turn: int, size: Size, box: Box, resampling: Any) -> Image.Image:
-    """The part `box` of the upright image at `size`, RGB or grey: what Pillow makes of the whole image, to the bit.
+def resize_exactly(image: Image.Image, orientation: int, size: Size, box: Box, resampling: Any) -> Image.Image:
+    """The part `box` of the upright image, resized to `size`: RGB or grey, bit for bit as Pillow resizes it whole.
 
-    A large image is resized channel by channel, so that one byte a pixel is held beside it. Pillow's order of the two
-    passes, between which it rounds, depends on the sizes: it is left to Pillow.
+    A large image is resized channel by channel, which needs one byte a pixel in addition. Pillow resizes in two passes,
+    rounds between them, and chooses their order by the sizes, so it gets a whole channel.
     """
-    if turn == 1 and _ready(image):
+    if orientation == 1 and _is_plain(image):
         return image.resize(size, resampling, box)
     image.load()
-    if _small(image):
-        return upright(_shown(image), turn).resize(size, resampling, box)
-    mode = _shown(image.crop((0, 0, 1, 1))).mode
-    channels = (_channel(image, turn, name).resize(size, resampling, box) for name in mode)
+    if _is_small(image):
+        return turn_upright(_to_8_bit_image(image), orientation).resize(size, resampling, box)
+    mode = _to_8_bit_image(image.crop((0, 0, 1, 1))).mode
+    channels = (_channel(image, orientation, name).resize(size, resampling, box) for name in mode)
     return Image.merge(mode, tuple(channels))
 
 
-def _ready(image: Image.Image) -> bool:
+def _is_plain(image: Image.Image) -> bool:
     return image.mode in ("RGB", "L") and "transparency" not in image.info
 
 
-def _small(image: Image.Image) -> bool:
+def _is_small(image: Image.Image) -> bool:
     return image.width * image.height <= _STRIP_PIXELS
 
 
 def _rows(height: int, wanted: int, box: Box) -> range:
-    """The rows that what is wanted of the box depends on."""
+    """The rows that the box resized to `wanted` rows depends on."""
     reach = _REACH * max(1.0, (box[3] - box[1]) / wanted)
     return range(max(0, math.floor(box[1] - reach)), min(height, math.ceil(box[3] + reach)))
 
 
-def _channel(image: Image.Image, turn: int, name: str) -> Image.Image:
-    """A channel of the whole upright image, one byte a pixel."""
-    whole = Image.new("L", image.size[::-1] if turned_aside(turn) else image.size)
-    for top, strip in _strips(image, turn, range(whole.height)):
+def _channel(image: Image.Image, orientation: int, name: str) -> Image.Image:
+    """One channel of the whole upright image, one byte a pixel."""
+    whole = Image.new("L", image.size[::-1] if swaps_sides(orientation) else image.size)
+    for top, strip in _strips(image, orientation, range(whole.height)):
         whole.paste(strip.getchannel(name), (0, top))
     return whole
 
 
-def _strips(image: Image.Image, turn: int, rows: range) -> Iterator[tuple[int, Image.Image]]:
-    """The first row of each strip of the upright image, and the strip, RGB or grey."""
-    whole = image.size[::-1] if turned_aside(turn) else image.size
+def _strips(image: Image.Image, orientation: int, rows: range) -> Iterator[tuple[int, Image.Image]]:
+    """Each strip of the upright image, RGB or grey, with the number of its first row."""
+    whole = image.size[::-1] if swaps_sides(orientation) else image.size
     step = max(1, _STRIP_PIXELS // whole[0])
     for top in range(rows.start, rows.stop, step):
-        box = stored((0, top, whole[0], min(top + step, rows.stop)), whole, turn)
+        box = stored_box((0, top, whole[0], min(top + step, rows.stop)), whole, orientation)
         strip = image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
-        yield top, upright(_shown(strip), turn)
+        yield top, turn_upright(_to_8_bit_image(strip), orientation)
 
 
-def _shown(image: Image.Image) -> Image.Image:
-    """As a person sees it, in 8 bits a channel: RGB, or grey."""
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion cuts off at 255
-        return Image.fromarray(eight_bits(np.asarray(image)))
+def _to_8_bit_image(image: Image.Image) -> Image.Image:
+    """The image laid over white, with 8 bits a channel: RGB or grey."""
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion cuts values off at 255
+        return Image.fromarray(to_8_bits(np.asarray(image)))
     if "transparency" in image.info and "A" not in image.mode:
         image = image.convert("RGBA")
     if "A" in image.mode:
@@ -131,6 +131,9 @@ def _shown(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def eight_bits(sixteen: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Divided by 257 and rounded, in integers: the same for every value, in a third of the memory."""
+def to_8_bits(sixteen: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """16-bit values divided by 257 and rounded.
+
+    Done in integers: the same result for every value as in floats, in a third of the memory.
+    """
     return ((sixteen.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)

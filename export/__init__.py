@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle."""
+"""Export: turns checkpoints into bundles, and bundles into TensorRT plans."""

@@ -1,13 +1,13 @@
-"""`python -m export`: from checkpoints to bundles."""
+"""`python -m export`: converts checkpoints to bundles, checks them and builds TensorRT plans."""
 
 import signal
 import sys
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 refused or found wanting with a sentence, 2 wrong usage, 130 interrupted."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # they leave through the same clean-up as Ctrl-C
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+    """Exit codes: 0 done, 1 an error or a failed check, which is printed, 2 wrong usage, 130 interrupted."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # clean up as on Ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(_run())
@@ -17,10 +17,10 @@ def main() -> None:
 
 
 def _run() -> int:
-    from bundle.errors import BundleError  # what follows takes seconds: a signal then is an interruption like others
+    from bundle.errors import BundleError  # imports take seconds, so they come after the signal handlers are set
     from export.errors import ExportError
     from models.errors import CheckpointError
-    from plans.errors import PlanError
+    from trt.errors import PlanError
 
     try:
         return _command()
@@ -30,7 +30,7 @@ def _run() -> int:
 
 
 def _command() -> int:
-    """Engines are built without torch, which images of the server have not; all else needs it."""
+    """Run the command. `build-engine` must not import torch, which the server's container image does not have."""
     from export.tensorrt import command
 
     if sys.argv[1:2] == [command.NAME]:

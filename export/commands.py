@@ -1,7 +1,8 @@
-"""Commands: what `python -m export` understands, and what it does then."""
+"""Commands: the command line of `python -m export`."""
 
 import argparse
 import dataclasses
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,53 +10,58 @@ from pathlib import Path
 from bundle import labelsets
 from export import inspection, precisions, verify
 from export.convert import STEPS, convert
+from export.diagnose import MOST_PHOTOS, diagnose
 from export.errors import ExportError
-from export.probe import MOST, probe
+from export.options import ConvertOptions
 from export.progress import Progress
 from export.tensorrt import command as build_engine
-from export.wishes import Wishes
 from models import formats, hub
+
+log = logging.getLogger(__name__)
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exit code: 0 done, 1 done and something found wanting. Raises CheckpointError, BundleError or ExportError."""
-    told = _parser().parse_args(arguments)
-    command: Command = told.command
-    return command(told)
+    """Run a command and return the exit code: 0 done, 1 done with a failed check or a precision left out.
+
+    Raises CheckpointError, BundleError or ExportError.
+    """
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.command
+    return command(parsed)
 
 
-def _convert(told: argparse.Namespace) -> int:
-    wishes, path, url = _wishes(told), told.checkpoint, None
-    if (path is None) == (told.pretrained is None):
+def _convert(arguments: argparse.Namespace) -> int:
+    options, path, url = _options(arguments), arguments.checkpoint, None
+    if (path is None) == (arguments.pretrained is None):
         raise ExportError("Give either a checkpoint or --pretrained, e.g. --pretrained timm:seresnet50.ra2_in1k.")
-    if told.pretrained is not None:
-        path, url = hub.fetch(told.pretrained)
-        wishes = dataclasses.replace(wishes, arch=told.pretrained)
-    steps = STEPS if wishes.precisions == ("fp32",) else None
-    done = convert(path, wishes, Progress(steps), url)
+    if arguments.pretrained is not None:
+        path, url = hub.fetch(arguments.pretrained)
+        options = dataclasses.replace(options, arch=arguments.pretrained)
+    steps = STEPS if options.precisions == ("fp32",) else None
+    done = convert(path, options, Progress(steps), url)
     for refused in done.refused:
         print(f"{refused.precision} was not written. {refused.report}", file=sys.stderr)
     print(done.path)
     return 1 if done.refused else 0
 
 
-def _probe(told: argparse.Namespace) -> int:
-    report = probe(told.checkpoint, told.photos, _wishes(told), told.most, Progress())
-    print(report.to_json() if told.json else f"{report.table()}\n\n{report.verdict()}")
+def _diagnose(arguments: argparse.Namespace) -> int:
+    report = diagnose(arguments.checkpoint, arguments.photos, _options(arguments), arguments.most, Progress())
+    print(report.to_json() if arguments.json else f"{report.table()}\n\n{report.verdict()}")
     return 0 if report.best is report.given else 1
 
 
-def _inspect(told: argparse.Namespace) -> int:
-    facts = inspection.inspect(told.path, _wishes(told))
-    print(inspection.to_json(facts) if told.json else inspection.table(facts))
+def _inspect(arguments: argparse.Namespace) -> int:
+    facts = inspection.inspect(arguments.path, _options(arguments))
+    print(inspection.to_json(facts) if arguments.json else inspection.table(facts))
     return 0
 
 
-def _verify(told: argparse.Namespace) -> int:
-    report = verify.verify(told.bundle, Progress())
-    print(report.to_json() if told.json else report.table())
+def _verify(arguments: argparse.Namespace) -> int:
+    report = verify.verify(arguments.bundle, Progress())
+    print(report.to_json() if arguments.json else report.table())
     return 0 if report.passed else 1
 
 
@@ -75,72 +81,109 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--pretrained", metavar="timm:NAME", help="fetch these weights from the hub instead")
     _describe(one)
     _bundle(one)
-    one = command("probe", _probe, "score a checkpoint on labelled photos, and name what is wrong with its reading")
+    one = command("diagnose", _diagnose, "score a checkpoint on labelled photos, and name the fault in how it is read")
     one.add_argument("checkpoint", type=_path)
-    one.add_argument("--photos", type=_path, required=True, help="a folder; folders or names in it tell the classes")
-    one.add_argument("--most", type=_positive, default=MOST, help="photos to score on at most (default: %(default)s)")
+    one.add_argument("--photos", type=_path, required=True, help="a folder; its folders or files are named by class")
+    one.add_argument(
+        "--most", type=_positive, default=MOST_PHOTOS, help="score on at most so many photos (default: %(default)s)"
+    )
     _describe(one)
     _json(one)
-    one = command("inspect", _inspect, "tell what a checkpoint, an ONNX file or a bundle is")
+    one = command("inspect", _inspect, "list the facts of a checkpoint, an ONNX file or a bundle")
     one.add_argument("path", type=_path)
     _describe(one)
     _json(one)
-    one = command("verify", _verify, "check a bundle: hashes, graph, labels, and its answers to its own probe")
-    one.add_argument("bundle", type=_path, help="its folder, or that of all its versions for the highest")
+    one = command("verify", _verify, "check a bundle: hashes, labels, graphs, and their answers to the probe")
+    one.add_argument("bundle", type=_path, help="the folder of a version, or of all versions for the highest")
     _json(one)
     build_engine.add_options(command(build_engine.NAME, build_engine.build_engine, build_engine.HELP))
     return parser
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _bundle(parser: argparse.ArgumentParser) -> None:
-    """What concerns the bundle alone."""
+    """Options of the bundle."""
     parser.add_argument("--name", help="the bundle's name (default: the architecture's)")
-    parser.add_argument("--bundles", type=_path, help="the folder to write it under (default: bundles)")
-    parser.add_argument("--photos", type=_path, help="compare on the photos of this folder, not on generated images")
+    folder = parser.add_mutually_exclusive_group()
+    folder.add_argument(
+        "--model-repository", type=_path, help="the folder to write it under (default: model_repository)"
+    )
+    folder.add_argument(
+        "--bundles", dest="model_repository", type=_path, action=_Renamed, help="old name of --model-repository"
+    )
+    parser.add_argument("--photos", type=_path, help="compare on the photos of this folder instead of generated images")
     parser.add_argument(
         "--precision",
         dest="precisions",
         type=_precisions,
         metavar="LIST",
-        help=f"of {', '.join(precisions.KNOWN)}, e.g. fp32,int8; each is judged on photos (default: fp32)",
+        help=f"any of {', '.join(precisions.KNOWN)}, e.g. fp32,int8; each is evaluated on photos (default: fp32)",
     )
-    parser.add_argument("--calibrate", type=_path, help="a folder of photos like those that will come, for int8")
-    parser.add_argument("--judge", type=_path, help="other photos to judge on; every second of --calibrate otherwise")
-    parser.add_argument("--notes", type=_path, help="Markdown for the card: training data, accuracy, licence")
+    parser.add_argument("--calibrate", type=_path, help="a folder of typical photos, to calibrate 8-bit graphs")
+    parser.add_argument(
+        "--judge", type=_path, help="a folder of photos to evaluate on (default: every second of --calibrate)"
+    )
+    parser.add_argument("--notes", type=_path, help="a Markdown file for the card: training data, accuracy, licence")
 
 
 def _describe(parser: argparse.ArgumentParser) -> None:
-    """What the user may say of a checkpoint where its file does not tell, or tells it wrong."""
+    """Options that describe the checkpoint, where its file does not or is wrong."""
 
     def option(name: str, help: str, **more: object) -> None:
         parser.add_argument(name, help=help, **more)  # type: ignore[arg-type]
 
-    option("--arch", "what the network must be (seresnet50), or who defines it (timm:mobilenetv3_small_100)")
-    option("--format", "of its tensor names; detected otherwise", choices=[known.name for known in formats.FORMATS])
-    option("--weights", "which set to take of a file that holds several, e.g. state_dict")
-    option("--skip-objects", "leave out what is no tensor instead of refusing the file", action="store_true")
-    option("--variant", "where it strides and how it pools: see the README", choices=("A", "B", "C", "D"))
-    option("--stem", "the first convolution; a 3x3 does not show its stride", choices=("7x7", "3x3s2", "3x3s1", "deep"))
-    option("--se-place", "of the SE block in its unit", choices=("standard", "pre", "post", "identity"))
-    option("--size", "side of the network's input in pixels", type=_pixels)
-    option("--resize", "bring the shorter side to --resize-to, or squash both sides", choices=("short_side", "squash"))
-    option("--resize-to", "in pixels, before the centre crop of --size", type=_pixels)
-    option("--interpolation", "of the resize", choices=("bilinear", "bicubic"))
-    option("--mean", "R,G,B as the training code states it, e.g. 0.485,0.456,0.406", type=_triple)
+    option("--arch", "the network to expect (seresnet50), or the library that defines it (timm:mobilenetv3_small_100)")
+    option(
+        "--format", "format of the tensor names (default: detected)", choices=[known.name for known in formats.FORMATS]
+    )
+    option("--weights", "which weights to take from a file with several sets, e.g. state_dict")
+    option("--skip-objects", "leave out objects that are no tensors instead of refusing the file", action="store_true")
+    option(
+        "--variant",
+        "of the ResNet: where blocks stride and how shortcuts pool",
+        choices=("A", "B", "C", "D"),
+    )
+    option(
+        "--stem",
+        "the first convolution; a file does not show the stride of a 3x3",
+        choices=("7x7", "3x3s2", "3x3s1", "deep"),
+    )
+    option("--se-place", "place of the SE block in its residual unit", choices=("standard", "pre", "post", "identity"))
+    option("--size", "side of the network's input, in pixels", type=_pixels)
+    option(
+        "--resize",
+        "resize the shorter side to --resize-to, or squash both sides to it",
+        choices=("short_side", "squash"),
+    )
+    option("--resize-to", "size before the centre crop, in pixels", type=_pixels)
+    option("--interpolation", "interpolation of the resize", choices=("bilinear", "bicubic"))
+    option("--mean", "R,G,B as in the training code, e.g. 0.485,0.456,0.406", type=_triple)
     option("--std", "R,G,B on the same scale", type=_triple)
-    option("--scale", "how far pixels ran in training; told by --mean otherwise", type=int, choices=(1, 255))
-    option("--bgr", "the network takes blue, green, red", action=argparse.BooleanOptionalAction)
-    option("--labels", f"{', '.join(labelsets.SETS)}, or a file with one class per line in output order")
+    option("--scale", "largest pixel value in training (default: guessed from --mean)", type=int, choices=(1, 255))
+    option("--bgr", "the network takes channels in the order blue, green, red", action=argparse.BooleanOptionalAction)
+    option("--labels", f"{', '.join(labelsets.SETS)}, or a file with one class per line, in output order")
 
 
-def _wishes(told: argparse.Namespace) -> Wishes:
-    """What was said, and the defaults of what was not."""
-    names = {field.name for field in dataclasses.fields(Wishes)}
-    return Wishes(**{name: value for name, value in vars(told).items() if name in names and value is not None})
+def _options(arguments: argparse.Namespace) -> ConvertOptions:
+    """The options on the command line, with the defaults of the others."""
+    names = {field.name for field in dataclasses.fields(ConvertOptions)}
+    return ConvertOptions(
+        **{name: value for name, value in vars(arguments).items() if name in names and value is not None}
+    )
+
+
+class _Renamed(argparse.Action):
+    """An option's old name. It still works in this release, with a warning."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, told: argparse.Namespace, value: object, option: str | None = None
+    ) -> None:
+        new = f"--{self.dest.replace('_', '-')}"
+        log.warning("%s is now named %s: the old name stops working in the next release", option, new)
+        setattr(told, self.dest, value)
 
 
 def _path(text: str) -> Path:
@@ -156,15 +199,15 @@ def _positive(text: str) -> int:
 
 
 def _precisions(text: str) -> tuple[str, ...]:
-    wished = tuple(dict.fromkeys(["fp32", *text.split(",")]))
-    if unknown := set(wished) - set(precisions.KNOWN):
+    chosen = tuple(dict.fromkeys(["fp32", *text.split(",")]))
+    if unknown := set(chosen) - set(precisions.KNOWN):
         raise argparse.ArgumentTypeError(f"{min(unknown)!r} is none of {', '.join(precisions.KNOWN)}")
-    return wished
+    return chosen
 
 
 def _pixels(text: str) -> int:
     if not text.isdecimal() or not 8 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels from 8 to 4096")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels from 8 to 4096")
     return int(text)
 
 
@@ -172,5 +215,5 @@ def _triple(text: str) -> tuple[float, float, float]:
     try:
         first, second, third = map(float, text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers as 0.485,0.456,0.406") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, e.g. 0.485,0.456,0.406") from None
     return first, second, third

@@ -1,4 +1,4 @@
-"""Convert: a checkpoint becomes a bundle, or one sentence says why not."""
+"""Convert: writes a bundle for a checkpoint, or raises an error that says why it cannot."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from bundle import files, labels
+from bundle import draft, labels
 from bundle.images import Pixels
 from bundle.labels import Label
 from bundle.manifest import (
@@ -27,98 +27,110 @@ from bundle.manifest import (
 )
 from bundle.predictions import Probabilities
 from bundle.probe import Probe
-from export import graph, judge, proof, quantise, samples
 from export.card import card
 from export.errors import ExportError
-from export.graph import ServedNetwork
-from export.judge import Photos
-from export.precisions import Further, Refused, further
+from export.graphs import graph, int8
+from export.graphs.graph import ServedNetwork
+from export.options import ConvertOptions, preprocessing
+from export.precisions import AddedPrecision, RefusedPrecision, add_precisions
 from export.progress import Progress
-from export.wishes import Wishes, preprocessing
+from export.proving import accuracy_gate, reference_runs, samples
+from export.proving.accuracy_gate import GatePhotos
 from models import complexity
-from models.fit import Fit
-from models.se import block_name, se_modules
+from models.evaluation import EvaluationTransform
+from models.networks.se import block_name, se_modules
 from models.trained import Trained, understand
 
 STEPS = 6
 
 
 @dataclass(frozen=True)
-class _Wished:
-    """A checkpoint as the user wants it served: the network, what goes in and what comes out."""
+class _Conversion:
+    """A checkpoint with all that its bundle is made of: network, preprocessing and labels.
+
+    `url` is where the checkpoint was fetched from.
+    """
 
     trained: Trained
     served: ServedNetwork
-    fit: Fit
+    transform: EvaluationTransform
     label_set: str
     labels: Sequence[Label]
     url: str | None
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return preprocessing(self.fit)
+        return preprocessing(self.transform)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """The bundle's folder, and the precisions that cost too much to be in it."""
+    """The bundle's folder, and the precisions that were left out because they cost too much accuracy."""
 
     path: Path
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedPrecision, ...]
 
 
-def convert(path: Path, wishes: Wishes, progress: Progress, url: str | None = None) -> Converted:
-    """Write a bundle for the checkpoint. `url` is where the file was fetched from.
+def convert(path: Path, options: ConvertOptions, progress: Progress, url: str | None = None) -> Converted:
+    """Write a bundle for the checkpoint at `path`. `url` is where the file was fetched from.
 
-    Raises CheckpointError, BundleError or ExportError, each a sentence with its cure; then nothing was written.
+    Raises CheckpointError, BundleError or ExportError with the cure; nothing is written then.
     """
-    notes = wishes.card_notes()
-    files.demand_writable(wishes.bundles, wishes.name)
+    notes = options.card_notes()
+    draft.check_writable(options.model_repository, options.name)
     progress.step(f"reading {path.name}")
-    wished = _wished(path, wishes, url)
-    fit, trained = wished.preprocessing, wished.trained
-    progress.step("preparing images to compare on")
-    photos = _photos(wishes, wished)
-    pixels = _compared(wishes, photos, fit)
+    conversion = _prepare(path, options, url)
+    size, trained = conversion.preprocessing, conversion.trained
+    progress.step("preparing images for the comparison")
+    photos = _gate_photos(options, conversion)
+    pixels = _comparison_images(options, photos, conversion.preprocessing)
     progress.step(f"exporting {trained.design.name} from {trained.source.taken} ({trained.format} names)")
-    model = graph.to_onnx(wished.served, fit.height, fit.width)
+    model = graph.to_onnx(conversion.served, size.height, size.width)
     progress.step(f"running the torch network on {len(pixels)} images")
-    reference = proof.torch_probabilities(wished.served, pixels, progress.advance)
-    proof.demand_telling(reference)
-    progress.step("comparing the graph with it")
+    reference = reference_runs.torch_probabilities(conversion.served, pixels, progress.advance)
+    reference_runs.require_varied_answers(reference)
+    progress.step("comparing the exported graph with the torch network")
     compared = reference[: samples.MOST_COMPARED]
-    parity = _proven(model, pixels[: samples.MOST_COMPARED], compared, wishes.compared_on, progress)
-    outcomes = list(further(wishes.precisions, model, photos, reference, progress)) if photos else []
+    parity = _prove(model, pixels[: samples.MOST_COMPARED], compared, options.compared_on, progress)
+    outcomes = list(add_precisions(options.precisions, model, photos, reference, progress)) if photos else []
     progress.step(f"writing the bundle: max |Δp| {parity.max_dp:.1e}, max |Δ log p| {parity.max_dlogp:.1e}")
-    chosen = np.linspace(0, len(pixels) - 1, samples.PROBE_IMAGES, dtype=int)  # folders are often classes
+    chosen = np.linspace(0, len(pixels) - 1, samples.PROBE_IMAGES, dtype=int)  # evenly: folders are often classes
     probe = Probe(pixels[chosen], reference[chosen])
-    more = [outcome for outcome in outcomes if isinstance(outcome, Further)]
-    written = _written(wished, model, probe, (parity,), more, wishes, notes)
-    return Converted(written, tuple(outcome for outcome in outcomes if isinstance(outcome, Refused)))
+    added = [outcome for outcome in outcomes if isinstance(outcome, AddedPrecision)]
+    written = _write(conversion, model, probe, (parity,), added, options, notes)
+    return Converted(written, tuple(outcome for outcome in outcomes if isinstance(outcome, RefusedPrecision)))
 
 
-def _photos(wishes: Wishes, wished: _Wished) -> Photos | None:
-    """What lower precisions are calibrated and judged on; None where only fp32 is wished."""
-    if wishes.precisions == ("fp32",):
-        if wishes.calibrate or wishes.judge:
-            raise ExportError("--calibrate and --judge are for further precisions: say which with --precision.")
+def _gate_photos(options: ConvertOptions, conversion: _Conversion) -> GatePhotos | None:
+    """The photos that precisions besides fp32 are calibrated and judged on; None where there is only fp32."""
+    if options.precisions == ("fp32",):
+        if options.calibrate or options.judge:
+            raise ExportError("--calibrate and --judge are for precisions besides fp32: name them with --precision.")
         return None
-    if wishes.photos:
-        raise ExportError("With further precisions the fp32 graph is compared on the judged photos: drop --photos.")
-    if wishes.calibrate is None:
+    if options.photos:
+        raise ExportError(
+            "With precisions besides fp32 the fp32 graph is compared on the photos of --judge or --calibrate: "
+            "drop --photos."
+        )
+    if options.calibrate is None:
         raise ExportError("Precisions besides fp32 need photos: give a folder with --calibrate DIR.")
-    return judge.photos(wishes.calibrate, wishes.judge, wished.labels, wished.preprocessing)
+    return accuracy_gate.load_photos(options.calibrate, options.judge, conversion.labels, conversion.preprocessing)
 
 
-def _compared(wishes: Wishes, photos: Photos | None, fit: Preprocessing) -> Pixels:
-    """The images that the graph is compared on; their first ones become the bundle's probe."""
+def _comparison_images(options: ConvertOptions, photos: GatePhotos | None, preprocessing: Preprocessing) -> Pixels:
+    """The images that the graph is compared on. An even selection of them becomes the bundle's probe."""
     if photos:
         return photos.judged
-    return samples.photos(wishes.photos, fit) if wishes.photos else samples.generated(fit.height, fit.width)
+    if options.photos:
+        return samples.load_photos(options.photos, preprocessing)
+    return samples.generate(preprocessing.height, preprocessing.width)
 
 
 def architecture(trained: Trained, network: ServedNetwork, size: int) -> Architecture:
-    """The manifest's row on a network of that input size in pixels. Raises ExportError where it takes no such input."""
+    """The manifest's row for a network whose input has `size` pixels a side.
+
+    Raises ExportError where the network cannot take that size.
+    """
     return Architecture(
         name=trained.design.name,
         variant=trained.design.traits.variant,
@@ -134,63 +146,64 @@ def architecture(trained: Trained, network: ServedNetwork, size: int) -> Archite
 def _multiply_adds(trained: Trained, network: ServedNetwork, size: int) -> int:
     try:
         return complexity.multiply_adds(network.network, size, size)
-    except RuntimeError as error:  # torch's word for shapes that do not meet
+    except RuntimeError as error:  # torch raises it for shapes that do not match
         raise ExportError(
-            f"A {trained.design.name} takes no {size}x{size} pixels: give the size that it was trained with, --size."
+            f"A {trained.design.name} cannot take {size}x{size} pixels: give the size of its training with --size."
         ) from error
 
 
-def _wished(path: Path, wishes: Wishes, url: str | None) -> _Wished:
-    trained = understand(path, wishes.told)
-    fit = wishes.fit(trained.fit)
-    served = ServedNetwork(trained.network(), fit.mean, fit.std, fit.bgr).eval()
-    preprocessing(fit)  # this and the next line raise before long work
-    _multiply_adds(trained, served, fit.size)
-    return _Wished(trained, served, fit, *wishes.label_table(trained), url)
+def _prepare(path: Path, options: ConvertOptions, url: str | None) -> _Conversion:
+    trained = understand(path, options.read_options)
+    transform = options.transform(trained.transform)
+    served = ServedNetwork(trained.network(), transform.mean, transform.std, transform.bgr).eval()
+    preprocessing(transform)  # this and the next line raise before the long work begins
+    _multiply_adds(trained, served, transform.size)
+    return _Conversion(trained, served, transform, *options.label_table(trained), url)
 
 
-def _proven(
-    model: bytes, pixels: Pixels, reference: Probabilities, inputs: Literal["photos", "generated"], to: Progress
+def _prove(
+    model: bytes, pixels: Pixels, reference: Probabilities, inputs: Literal["photos", "generated"], progress: Progress
 ) -> ParityRow:
-    parity = proof.demand_parity(reference, proof.onnx_probabilities(model, pixels, to.advance))
+    answers = reference_runs.onnx_probabilities(model, pixels, progress.advance)
+    parity = reference_runs.require_parity(reference, answers)
     return ParityRow(
         file="model.onnx", engine="onnxruntime-cpu", precision="fp32", inputs=inputs, **dataclasses.asdict(parity)
     )
 
 
 def _graph(file: str, model: bytes, precision: str, opset: int) -> Graph:
-    largest = quantise.largest_weight(model) if precision == "int8" else None
+    largest = int8.largest_weight(model) if precision == "int8" else None
     return Graph(file, hashlib.sha256(model).hexdigest(), len(model), precision, opset, largest)
 
 
-def _written(
-    wished: _Wished,
+def _write(
+    conversion: _Conversion,
     model: bytes,
     probe: Probe,
     parity: tuple[ParityRow, ...],
-    more: Sequence[Further],
-    wishes: Wishes,
+    added: Sequence[AddedPrecision],
+    options: ConvertOptions,
     notes: str | None,
 ) -> Path:
-    table, probe_file = labels.to_tsv(wished.labels), probe.to_bytes()
-    source, layout = wished.trained.source, wished.trained.format
+    table, probe_file = labels.to_tsv(conversion.labels), probe.to_bytes()
+    source, layout = conversion.trained.source, conversion.trained.format
     graphs = {"model.onnx": (model, "fp32", graph.OPSET)}
-    graphs |= {extra.file: (extra.model, extra.precision, extra.opset) for extra in more if extra.model}
+    graphs |= {one.file: (one.model, one.precision, one.opset) for one in added if one.model}
     manifest = Manifest(
         schema=SCHEMA,
-        name=wishes.name or wished.trained.design.name,
+        name=options.name or conversion.trained.design.name,
         version="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        architecture=architecture(wished.trained, wished.served, wished.fit.size),
-        source=Source(source.file, source.sha256, layout, source.taken, wished.url),
-        preprocessing=wished.preprocessing,
-        labels=LabelsRow(wished.label_set, len(wished.labels), labels.sha256(table)),
+        architecture=architecture(conversion.trained, conversion.served, conversion.transform.size),
+        source=Source(source.file, source.sha256, layout, source.taken, conversion.url),
+        preprocessing=conversion.preprocessing,
+        labels=LabelsRow(conversion.label_set, len(conversion.labels), labels.sha256(table)),
         graphs=tuple(_graph(file, content, precision, opset) for file, (content, precision, opset) in graphs.items()),
-        parity=(*parity, *(row for extra in more for row in extra.rows)),
+        parity=(*parity, *(row for one in added for row in one.rows)),
         probe_sha256=hashlib.sha256(probe_file).hexdigest(),
         tools={tool: version(tool) for tool in ("sesame", "torch", "onnx", "onnxscript", "onnxruntime")},
     )
     text = card(manifest, notes)
     contents = {"labels.tsv": table.encode(), "probe.npz": probe_file, "CARD.md": text.encode()}
     contents |= {file: content for file, (content, _, _) in graphs.items()}
-    return files.write(wishes.bundles, manifest, contents)
+    return draft.publish(options.model_repository, manifest, contents)

@@ -1,5 +1,5 @@
-"""What can stop an export besides the checkpoint itself."""
+"""The error that stops an export, except for faults of the checkpoint itself."""
 
 
 class ExportError(Exception):
-    """The export cannot go on; the message is one sentence that names the fault and the cure."""
+    """The export cannot go on. The message names the fault and its cure."""

@@ -1,45 +1,45 @@
-"""Guess: one way to read a checkpoint, and the plausible others beside it."""
+"""Guess: one way to read a checkpoint, and the plausible variations of it."""
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from models.design import Traits, Variant
-from models.fit import IMAGENET_MEAN, IMAGENET_STD, Fit, Triple
+from models.evaluation import IMAGENET_MEAN, IMAGENET_STD, EvaluationTransform, Triple
+from models.networks.design import Traits, Variant
 
 _CAFFE: Triple = (123.68, 116.78, 103.94)
-"""ImageNet's mean as Caffe's models subtract it (here RGB), from pixels of 0..255."""
+"""ImageNet's mean as Caffe's models subtract it, in RGB order, from pixels of 0..255."""
 
 NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
     "ImageNet mean and std": (IMAGENET_MEAN, IMAGENET_STD),
     "mean and std 0.5": ((127.5,) * 3, (127.5,) * 3),
-    "0..1 as it is": ((0.0,) * 3, (255.0,) * 3),
-    "0..255 as it is": ((0.0,) * 3, (1.0,) * 3),
-    "0..255 less ImageNet mean": (_CAFFE, (1.0,) * 3),
-    "0..255 less ImageNet mean, times 0.017": (_CAFFE, (1 / 0.017,) * 3),
-    "0..255 less 127.5": ((127.5,) * 3, (1.0,) * 3),
+    "0..1 without normalisation": ((0.0,) * 3, (255.0,) * 3),
+    "0..255 without normalisation": ((0.0,) * 3, (1.0,) * 3),
+    "0..255 minus ImageNet mean": (_CAFFE, (1.0,) * 3),
+    "0..255 minus ImageNet mean, times 0.017": (_CAFFE, (1 / 0.017,) * 3),
+    "0..255 minus 127.5": ((127.5,) * 3, (1.0,) * 3),
 }
-"""What training code is known to do to pixels."""
+"""The normalisations of known training code, as mean and std on the scale 0..255."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A network's variant, what is done to photos, and whose order its classes have (the name of an order)."""
+    """A network's traits, the transform of its photos, and the name of the order of its classes."""
 
     traits: Traits
-    fit: Fit
+    transform: EvaluationTransform
     order: str
 
-    def others(self) -> Iterator["Guess"]:
-        """Those that differ in one thing, the order of classes apart: it can be told from the same answers."""
+    def variations(self) -> Iterator["Guess"]:
+        """The guesses that differ in one thing, but not in the order of classes, which needs no other run."""
         for variant in _variants(self.traits):
             yield dataclasses.replace(self, traits=dataclasses.replace(self.traits, variant=variant))
-        for fit in _fits(self.fit):
-            yield dataclasses.replace(self, fit=fit)
+        for transform in _transforms(self.transform):
+            yield dataclasses.replace(self, transform=transform)
 
-    def beside(self, given: "Guess") -> list[str]:
-        """In words, what is other than in `given`."""
-        mine, theirs = self.fit, given.fit
+    def differences(self, given: "Guess") -> list[str]:
+        """What differs from `given`, in words."""
+        mine, theirs = self.transform, given.transform
         differing = {
             f"variant {self.traits.variant}": self.traits.variant != given.traits.variant,
             "BGR" if mine.bgr else "RGB": mine.bgr != theirs.bgr,
@@ -49,9 +49,9 @@ class Guess:
         }
         return [words for words, differs in differing.items() if differs]
 
-    def options(self, given: "Guess") -> list[str]:
-        """What to say to `convert` so that it reads the checkpoint as this guess does."""
-        mine, theirs, options = self.fit, given.fit, []
+    def options_from(self, given: "Guess") -> list[str]:
+        """The options with which `convert` reads the checkpoint as this guess does."""
+        mine, theirs, options = self.transform, given.transform, []
         if self.traits.variant != given.traits.variant:
             options.append(f"--variant {self.traits.variant}")
         if mine.bgr != theirs.bgr:
@@ -70,31 +70,33 @@ def _variants(traits: Traits) -> list[Variant]:
     return [variant for variant in every if variant != traits.variant] if traits.variant else []
 
 
-def _fits(fit: Fit) -> Iterator[Fit]:
-    yield dataclasses.replace(fit, bgr=not fit.bgr)
+def _transforms(transform: EvaluationTransform) -> Iterator[EvaluationTransform]:
+    yield dataclasses.replace(transform, bgr=not transform.bgr)
     for mean, std in NORMALISATIONS.values():
-        if (mean, std) != (fit.mean, fit.std):
-            yield dataclasses.replace(fit, mean=mean, std=std)
-    margins = {round(fit.size / crop) for crop in (0.875, 0.95, 1.0)}  # of the crops that published networks use
-    for resize_to in sorted(margins - {fit.resize_to}):
-        yield dataclasses.replace(fit, resize_to=resize_to)
-    yield dataclasses.replace(fit, interpolation="bicubic" if fit.interpolation == "bilinear" else "bilinear")
-    if fit.resize == "short_side":
-        yield dataclasses.replace(fit, resize="squash", resize_to=fit.size)
+        if (mean, std) != (transform.mean, transform.std):
+            yield dataclasses.replace(transform, mean=mean, std=std)
+    margins = {round(transform.size / crop) for crop in (0.875, 0.95, 1.0)}  # the crops of published networks
+    for resize_to in sorted(margins - {transform.resize_to}):
+        yield dataclasses.replace(transform, resize_to=resize_to)
+    yield dataclasses.replace(
+        transform, interpolation="bicubic" if transform.interpolation == "bilinear" else "bilinear"
+    )
+    if transform.resize == "short_side":
+        yield dataclasses.replace(transform, resize="squash", resize_to=transform.size)
     else:
-        yield dataclasses.replace(fit, resize="short_side", resize_to=round(fit.size / 0.875))
+        yield dataclasses.replace(transform, resize="short_side", resize_to=round(transform.size / 0.875))
 
 
-def _normalisation(fit: Fit) -> str:
+def _normalisation(transform: EvaluationTransform) -> str:
     for words, pair in NORMALISATIONS.items():
-        if pair == (fit.mean, fit.std):
+        if pair == (transform.mean, transform.std):
             return words
-    return f"mean {_joined(fit.mean)} std {_joined(fit.std)}"
+    return f"mean {_joined(transform.mean)} std {_joined(transform.std)}"
 
 
-def _resizing(fit: Fit) -> str:
-    side = "shorter side" if fit.resize == "short_side" else "squashed"
-    return f"{side} to {fit.resize_to}, {fit.interpolation}"
+def _resizing(transform: EvaluationTransform) -> str:
+    side = "shorter side" if transform.resize == "short_side" else "squashed"
+    return f"{side} to {transform.resize_to}, {transform.interpolation}"
 
 
 def _joined(values: Triple) -> str:

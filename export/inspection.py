@@ -1,4 +1,4 @@
-"""Inspection: what a checkpoint, an ONNX file or a bundle is, in facts to read or as JSON."""
+"""Inspection: lists the facts of a checkpoint, an ONNX file or a bundle, for people or as JSON."""
 
 import dataclasses
 import json
@@ -15,23 +15,23 @@ from bundle.files import Bundle
 from bundle.manifest import SEBlockRow
 from export.convert import architecture
 from export.errors import ExportError
-from export.graph import ServedNetwork
-from export.wishes import Wishes
+from export.graphs.graph import ServedNetwork
+from export.options import ConvertOptions
 from models.trained import understand
 
 Facts = dict[str, object]
 
 
-def inspect(path: Path, wishes: Wishes) -> Facts:
-    """The facts on a file or a bundle's folder (`bundles/demo` is its highest version).
+def inspect(path: Path, options: ConvertOptions) -> Facts:
+    """The facts of a checkpoint, an ONNX file or a bundle's folder (`model_repository/demo` is its highest version).
 
-    Raises CheckpointError, BundleError or ExportError where it is none of the three.
+    Raises CheckpointError, BundleError or ExportError where `path` is none of the three.
     """
     if path.is_dir():
         return _of_bundle(files.read(files.newest(path)))
     if path.suffix.lower() == ".onnx":
         return _of_graph(path)
-    return _of_checkpoint(path, wishes)
+    return _of_checkpoint(path, options)
 
 
 def to_json(facts: Facts) -> str:
@@ -39,7 +39,7 @@ def to_json(facts: Facts) -> str:
 
 
 def table(facts: Facts) -> str:
-    """A line for each fact, and lists of records one below the other."""
+    """One line for each fact; a list of records has one line for each record."""
     lines = []
     for name, value in facts.items():
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
@@ -60,10 +60,10 @@ def _plain(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _of_checkpoint(path: Path, wishes: Wishes) -> Facts:
-    trained = understand(path, wishes.told)
-    fit = wishes.fit(trained.fit)
-    network = architecture(trained, ServedNetwork(trained.network(), fit.mean, fit.std), fit.size)
+def _of_checkpoint(path: Path, options: ConvertOptions) -> Facts:
+    trained = understand(path, options.read_options)
+    transform = options.transform(trained.transform)
+    network = architecture(trained, ServedNetwork(trained.network(), transform.mean, transform.std), transform.size)
     return {
         "kind": "checkpoint",
         "file": trained.source.file,
@@ -73,7 +73,7 @@ def _of_checkpoint(path: Path, wishes: Wishes) -> Facts:
         **dataclasses.asdict(network),
         "se_blocks": _rows(network.se_blocks),
         "classes": trained.design.classes,
-        "preprocessing": dataclasses.asdict(fit),
+        "preprocessing": dataclasses.asdict(transform),
     }
 
 
@@ -130,7 +130,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, list[int | str]]:
 
 
 def _multiply_adds(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int | str]]) -> int:
-    """For one image: outputs of a convolution or matrix product times what goes into each."""
+    """For one image: the outputs of a convolution or matrix product times the inputs of each output."""
     if node.op_type not in ("Conv", "Gemm", "MatMul") or not shapes.get(node.output[0]):
         return 0
     outputs = math.prod(size if isinstance(size, int) else 1 for size in shapes[node.output[0]])

@@ -1,4 +1,4 @@
-"""Precisions: what a bundle has besides fp32, each with the proof of what it costs; what costs too much is refused."""
+"""Precisions: makes the graphs of a bundle besides fp32, and leaves out those that cost too much accuracy."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,26 @@ from bundle.images import Pixels
 from bundle.manifest import ParityRow
 from bundle.overflow import LARGEST_WEIGHT
 from bundle.predictions import Probabilities
-from export import blame, float8, judge, narrow, proof, quantise
 from export.errors import ExportError
-from export.judge import Photos, Verdict
-from export.progress import Progress
-from export.proof import Advance
+from export.graphs import fp8, int8, surgery, to_16bit
+from export.progress import Advance, Progress
+from export.proving import accuracy_gate, layer_errors, reference_runs
+from export.proving.accuracy_gate import GatePhotos, Verdict
 
 KNOWN = ("fp32", "int8", "bf16", "fp16", "int8-trt", "fp8")
-"""fp32 is always written. GPUs take fp16, bf16, int8-trt and fp8; CPUs int8, and bf16 without a graph of its own: an
-engine runs the fp32 graph in it, where the CPU can."""
+"""fp32 is always written. fp16, bf16, int8-trt and fp8 are for GPUs, int8 is for CPUs. On a CPU bf16 needs no graph of
+its own: an engine runs the fp32 graph in bfloat16, where the CPU supports it."""
 
 EIGHT_BIT = ("int8-trt", "fp8")
-"""Those for TensorRT: what is not quantised in them is fp16."""
+"""The 8-bit precisions for TensorRT. What is not quantised in them is fp16."""
 
-Runs = Callable[[bytes, Pixels], Probabilities]
+RunGraph = Callable[[bytes, Pixels], Probabilities]
+"""Runs an ONNX graph on images (n, h, w, 3) and gives (n, classes)."""
 
 
 @dataclass(frozen=True)
-class Further:
-    """What a bundle gets besides its fp32 graph: a file, unless the fp32 graph itself is run, and its proofs."""
+class AddedPrecision:
+    """A precision that passed. `model` is None where the fp32 graph itself is run; `rows` are for the manifest."""
 
     file: str
     precision: str
@@ -37,110 +38,113 @@ class Further:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A precision that no engine passed with; `report` is for people."""
+class RefusedPrecision:
+    """A precision that passed in no engine; `report` says why, for people."""
 
     precision: str
     report: str
 
 
-def further(
-    precisions: Sequence[str], model: bytes, photos: Photos, reference: Probabilities, progress: Progress
-) -> Iterator[Further | Refused]:
-    """Make and judge each precision besides fp32. `reference`: the torch network's answers to the judged photos."""
-    judging = _Judging(model, photos, reference, progress)
+def add_precisions(
+    precisions: Sequence[str], model: bytes, photos: GatePhotos, reference: Probabilities, progress: Progress
+) -> Iterator[AddedPrecision | RefusedPrecision]:
+    """Make each precision besides fp32 and put it through the accuracy gate.
+
+    `model` is the fp32 graph, `reference` the torch network's answers to the judged photos, (n, classes).
+    """
+    gate = _Gate(model, photos, reference, progress)
     for precision in precisions:
         file = f"model.{precision}.onnx"
         if precision == "int8":
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
-            quantised = quantise.to_int8(model, photos.calibration, progress.advance)
-            if (largest := quantise.largest_weight(quantised)) > LARGEST_WEIGHT:
-                yield Refused(precision, _overflows(largest))
+            quantised = int8.to_int8(model, photos.calibration, progress.advance)
+            if (largest := int8.largest_weight(quantised)) > LARGEST_WEIGHT:
+                yield RefusedPrecision(precision, _overflow_message(largest))
             else:
-                yield judging.outcome(file, precision, quantised, _runs(precision))
+                yield gate.judge(file, precision, quantised, _engines(precision))
         if precision in EIGHT_BIT:
             progress.step(f"calibrating {precision} on {len(photos.calibration)} photos")
-            quantised = eight_bit(precision, model, photos.calibration, progress.advance)
-            mixed = narrow.to_16_bit(quantised, "fp16")
-            yield judging.outcome(file, precision, mixed, {"onnxruntime-cpu": _simulated}, blamed=quantised)
+            quantised = to_eight_bit(precision, model, photos.calibration, progress.advance)
+            mixed = to_16bit.to_16_bit(quantised, "fp16")
+            yield gate.judge(file, precision, mixed, {"onnxruntime-cpu": _simulate}, quantised)
         if precision == "bf16":
-            yield judging.outcome("model.onnx", precision, model, _runs(precision))
-        if precision in narrow.OPSET:
+            yield gate.judge("model.onnx", precision, model, _engines(precision))
+        if precision in to_16bit.OPSET:
             try:
-                narrowed = narrow.to_16_bit(model, precision)
+                converted = to_16bit.to_16_bit(model, precision)
             except ExportError as error:
-                yield Refused(precision, str(error))
+                yield RefusedPrecision(precision, str(error))
             else:
-                yield judging.outcome(file, precision, narrowed, {"onnxruntime-cpu": _rounded})
+                yield gate.judge(file, precision, converted, {"onnxruntime-cpu": _emulate})
 
 
-def eight_bit(precision: str, model: bytes, pixels: Pixels, advance: Advance) -> bytes:
-    """The graph for TensorRT with convolutions and sums in INT8 or FP8, and the rest in float32."""
+def to_eight_bit(precision: str, model: bytes, pixels: Pixels, advance: Advance) -> bytes:
+    """The graph for TensorRT with convolutions and sums in "int8-trt" or "fp8", and the rest in float32."""
     if precision == "int8-trt":
-        return quantise.to_int8(model, pixels, advance, quantise.FOR_TENSORRT)
-    return float8.to_fp8(quantise.to_int8(model, pixels, advance, quantise.FOR_TENSORRT_FP8), model)
+        return int8.to_int8(model, pixels, advance, int8.FOR_TENSORRT)
+    return fp8.to_fp8(int8.to_int8(model, pixels, advance, int8.FOR_TENSORRT_FP8), model)
 
 
-def _runs(precision: str) -> dict[str, Runs]:
-    """The engines that are installed here and run it."""
-    engines: dict[str, Runs] = {}
+def _engines(precision: str) -> dict[str, RunGraph]:
+    """The engines that are installed here and support the precision, by name."""
+    engines: dict[str, RunGraph] = {}
     if precision != "bf16":
-        engines["onnxruntime-cpu"] = lambda model, pixels: proof.onnx_probabilities(model, pixels, _silent)
-    if proof.openvino_runs(precision):
-        engines["openvino-cpu"] = lambda model, pixels: proof.openvino_probabilities(model, pixels, precision)
+        engines["onnxruntime-cpu"] = lambda model, pixels: reference_runs.onnx_probabilities(model, pixels, _silent)
+    if reference_runs.openvino_supports(precision):
+        engines["openvino-cpu"] = lambda model, pixels: reference_runs.openvino_probabilities(model, pixels, precision)
     return engines
 
 
-def _rounded(model: bytes, pixels: Pixels) -> Probabilities:
-    return proof.onnx_probabilities(narrow.rounded(model), pixels, _silent)
+def _emulate(model: bytes, pixels: Pixels) -> Probabilities:
+    return reference_runs.onnx_probabilities(to_16bit.emulate(model), pixels, _silent)
 
 
-def _simulated(model: bytes, pixels: Pixels) -> Probabilities:
-    return proof.onnx_probabilities(narrow.rounded(model), pixels, _silent, simulated=True)
+def _simulate(model: bytes, pixels: Pixels) -> Probabilities:
+    return reference_runs.onnx_probabilities(to_16bit.emulate(model), pixels, _silent, simulated=True)
 
 
 @dataclass(frozen=True)
-class _Judging:
-    """What graphs are judged by: the plain one, and the torch network's answers to photos."""
+class _Gate:
+    """What graphs are compared with: the fp32 graph, and the torch network's answers to the judged photos."""
 
     plain: bytes
-    photos: Photos
+    photos: GatePhotos
     reference: Probabilities
     progress: Progress
 
-    def outcome(
-        self, file: str, precision: str, made: bytes, runs: dict[str, Runs], blamed: bytes | None = None
-    ) -> Further | Refused:
-        """Run in each engine; one that it passes in is enough. `blamed`: in float32 but for what is quantised."""
-        verdicts = []
-        for engine, run in runs.items():
-            self.progress.step(f"judging {file} as {precision} in {engine} on {len(self.photos.judged)} photos")
-            answers = run(made, self.photos.judged)
-            verdicts.append(judge.verdict(file, engine, precision, self.photos, self.reference, answers))
-        if passed := [verdict for verdict in verdicts if verdict.passed]:
-            written = None if made is self.plain else made
-            return Further(file, precision, _opset(made), written, tuple(verdict.row() for verdict in passed))
-        return Refused(f"{precision} ({file})", self._why(verdicts, blamed or made))
+    def judge(
+        self, file: str, precision: str, graph: bytes, engines: dict[str, RunGraph], inspected: bytes | None = None
+    ) -> AddedPrecision | RefusedPrecision:
+        """Run the graph in each engine; to pass in one is enough.
 
-    def _why(self, verdicts: Sequence[Verdict], made: bytes) -> str:
+        `inspected` is the same graph with float32 instead of fp16, whose layer errors are reported on a failure.
+        """
+        verdicts = []
+        for engine, run in engines.items():
+            self.progress.step(f"evaluating {file} as {precision} in {engine} on {len(self.photos.judged)} photos")
+            answers = run(graph, self.photos.judged)
+            verdicts.append(accuracy_gate.evaluate(file, engine, precision, self.photos, self.reference, answers))
+        if passed := [verdict for verdict in verdicts if verdict.passed]:
+            written = None if graph is self.plain else graph
+            opset = surgery.opset(onnx.load_from_string(graph))
+            return AddedPrecision(file, precision, opset, written, tuple(verdict.row() for verdict in passed))
+        return RefusedPrecision(f"{precision} ({file})", self._failure(verdicts, inspected or graph))
+
+    def _failure(self, verdicts: Sequence[Verdict], graph: bytes) -> str:
         if not verdicts:
             return "No engine that is installed here runs it: `pip install openvino`, on a CPU with bfloat16."
-        sentences = "\n".join(f"  {verdict.sentence()}" for verdict in verdicts)
-        quantised = any(verdict.precision.startswith(("int8", "fp8")) for verdict in verdicts)
-        worst = "\n" + blame.report(blame.layers(self.plain, made, self.photos.judged)) if quantised else ""
-        return f"It loses too much:\n{sentences}{worst}"
+        lines = ["It loses too much accuracy:", *(f"  {verdict.sentence()}" for verdict in verdicts)]
+        if any(verdict.precision.startswith(("int8", "fp8")) for verdict in verdicts):
+            lines.append(layer_errors.table(layer_errors.measure(self.plain, graph, self.photos.judged)))
+        return "\n".join(lines)
 
 
-def _overflows(largest: int) -> str:
-    """Only a fault of the quantiser leads here: what is judged here must be what every other CPU computes."""
+def _overflow_message(largest: int) -> str:
+    """Only a fault of the quantiser leads here: the gate's result on this CPU must hold for every other CPU."""
     return (
-        f"Its weights reach {largest}, and beyond {LARGEST_WEIGHT} their sums overflow on CPUs without VNNI: "
-        "install the onnxruntime that this version was tested with, or report it."
+        f"Its weights reach {largest}; above {LARGEST_WEIGHT} their sums overflow on CPUs without VNNI: install the "
+        "onnxruntime version that this release was tested with, or report it."
     )
-
-
-def _opset(model: bytes) -> int:
-    return next(row.version for row in onnx.load_from_string(model).opset_import if not row.domain)
 
 
 def _silent(done: int, total: int) -> None:

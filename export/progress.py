@@ -2,11 +2,18 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
+
+Advance = Callable[[int, int], None]
+"""Reports how far a step has come: parts done, parts in all."""
 
 
 class Progress:
-    """Tells steps as they begin, of known number or not, and how far the current one has come."""
+    """Prints each step as it begins and the progress of the current one. The number of steps may be unknown.
+
+    The thread that runs a step calls it; so does TensorRT from its own threads, one at a time (`BuildMonitor`).
+    """
 
     def __init__(self, steps: int | None = None, stream: TextIO | None = None) -> None:
         self._steps = steps
@@ -16,7 +23,7 @@ class Progress:
         self._bar_shown = False
 
     def step(self, what: str) -> None:
-        """The next step begins."""
+        """Begin the next step."""
         self._clear()
         self._step += 1
         elapsed_s = time.monotonic() - self._started
@@ -24,7 +31,7 @@ class Progress:
         print(f"[{step}] {elapsed_s:5.1f} s  {what}", file=self._stream, flush=True)
 
     def advance(self, done: int, total: int) -> None:
-        """The current step has done so many of its parts. Shown on a terminal only."""
+        """Show how many parts of the current step are done, on a terminal only."""
         if not self._stream.isatty():
             return
         filled = 30 * done // total

@@ -8,14 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(network: nn.Module) -> int:
-    """Trainable numbers; BatchNorm's running statistics are not among them."""
+    """The number of trainable parameters. BatchNorm's running statistics are not counted."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def multiply_adds(network: nn.Module, height: int, width: int) -> int:
-    """Multiply-adds of convolutions and matrix products for one image, which papers call FLOPs.
+    """Multiply-adds of the convolutions and matrix products for one image of that size. Papers call them FLOPs.
 
-    torch counts a multiply-add as two operations, hence the half.
+    torch counts a multiply-add as two operations, so its count is halved.
     """
     twin = copy.deepcopy(network).to("meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -2,12 +2,14 @@
 
 
 class CheckpointError(Exception):
-    """The checkpoint cannot be used as it is; the message is one sentence that names the fault and the cure."""
+    """The checkpoint cannot be used as it is. The message is one sentence: the fault, and the cure."""
 
 
 class TensorMissing(CheckpointError):
-    """A tensor that tells a width is not there. `name` is canonical; who knows the file's format can say its own."""
+    """A tensor whose shape is needed is missing. `name` is the canonical name, which may differ from the file's own."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"Tensor '{name}' is missing: the file is incomplete or of another network.")
+        super().__init__(
+            f"Tensor '{name}' is missing: the file is incomplete, or holds another network. Give the whole checkpoint."
+        )
         self.name = name

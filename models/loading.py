@@ -1,25 +1,26 @@
-"""From canonical tensors to a network in evaluation mode: every tensor must find its place."""
+"""Loading: builds a network and puts the tensors of a checkpoint into it. All of them must match."""
 
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from models.design import Design
 from models.errors import CheckpointError
-from models.shell import shell
+from models.networks.design import Design
 from models.tensors import Tensors
+from models.weightless import weightless
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""What weights are stored in; quantised ones would need their scales."""
+"""The types that weights may have. Quantised weights would need their scales."""
 
 
 def load(tensors: Tensors, design: Design, original: Callable[[str], str] = str) -> nn.Module:
-    """The network in evaluation mode, float32. `original` tells the file's own name of a canonical tensor.
+    """The network in evaluation mode, float32: normalised images (n, 3, h, w) to logits (n, classes).
 
-    Raises CheckpointError when a tensor is missing, extra, misshapen or not finite.
+    `original` gives the file's own name of a canonical tensor, for messages. Raises CheckpointError when a tensor is
+    missing, extra, misshapen, not of floats or not finite.
     """
-    network = shell(design.build)
+    network = weightless(design.build)
     expected = network.state_dict()
     tensors = {**_counters(expected), **tensors}
     _check(tensors, expected, design.name, original)
@@ -33,7 +34,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _counters(expected: Tensors) -> Tensors:
-    """BatchNorm's step counters, which files older than torch 0.4 lack and inference never reads."""
+    """BatchNorm's step counters. Files older than torch 0.4 do not have them, and inference does not read them."""
     return {key: torch.zeros((), dtype=torch.long) for key in expected if key.endswith("num_batches_tracked")}
 
 
@@ -51,22 +52,22 @@ def _check(tensors: Tensors, expected: Tensors, name: str, original: Callable[[s
             for key, want in expected.items()
             if key in tensors and tensors[key].shape != want.shape
         ],
-        "of another kind than plain floats": [
+        "not plain floats": [
             f"{original(key)} ({tensors[key].dtype}, {tensors[key].layout})"
             for key, want in expected.items()
             if key in tensors and want.is_floating_point() and key not in floats
         ],
         "not finite": [original(key) for key, value in floats.items() if not bool(torch.isfinite(value).all())],
     }
-    found = [_listed(fault, keys) for fault, keys in faults.items() if keys]
+    found = [_list(fault, keys) for fault, keys in faults.items() if keys]
     if found:
         raise CheckpointError(
-            f"The tensors do not make a {name}: {'; '.join(found)}. Use the file as it was trained, or say what "
-            "network it is with --arch timm:NAME."
+            f"The tensors do not make a {name}: {'; '.join(found)}. Use the file as it was trained, or name its "
+            "network with --arch timm:NAME."
         )
 
 
-def _listed(fault: str, keys: Iterable[str]) -> str:
+def _list(fault: str, keys: Iterable[str]) -> str:
     keys = list(keys)
     rest = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     return f"{fault} {', '.join(keys[:3])}{rest}"

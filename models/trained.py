@@ -1,4 +1,4 @@
-"""Trained: a checkpoint understood, so that its network can be built and its photos prepared."""
+"""Trained: the network in a checkpoint, found out from its tensors, and how photos are prepared for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,18 +8,20 @@ from torch import nn
 
 from models import checkpoint, formats, libraries, loading
 from models.checkpoint import Checkpoint
-from models.design import Design, Traits
 from models.errors import CheckpointError, TensorMissing
-from models.fit import Fit
+from models.evaluation import EvaluationTransform
 from models.formats.format import Format
+from models.networks.design import Design, Traits
 from models.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the user says of a checkpoint; None leaves it to the file and its format.
+class ReadOptions:
+    """What the user states about a checkpoint. None: decided by the file and its format.
 
-    `arch` is a name that the network must turn out to have, or `timm:NAME` for a network that timm defines.
+    `format` names one of `models.formats`, `weights` the set to take where the file holds several. `arch` is the name
+    that the network must prove to have, or `timm:NAME` for a network that timm defines. `skip_objects` leaves objects
+    out that are not plain data, instead of rejecting the file.
     """
 
     format: str | None = None
@@ -31,86 +33,88 @@ class Told:
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint with its network's design, the tensors under canonical names, and what came with its format.
+    """A checkpoint with the design of its network and its tensors under canonical names.
 
-    `original` tells the file's own name of a canonical tensor; `labels` the set whose order its classes have.
+    `labels` is the label set whose order its classes have. `original` gives the file's own name of a canonical tensor.
+    `read_design` makes a design from the tensors and other traits; None where the network has no variants.
     """
 
     source: Checkpoint
     format: str
     design: Design
     tensors: Tensors
-    fit: Fit
+    transform: EvaluationTransform
     labels: str
     original: Callable[[str], str] = str
-    reading: Callable[[Tensors, Traits], Design] | None = None
+    read_design: Callable[[Tensors, Traits], Design] | None = None
 
     def network(self) -> nn.Module:
-        """The network in evaluation mode, normalised images (n, 3, h, w) to logits (n, classes).
+        """The network in evaluation mode: normalised images (n, 3, h, w) to logits (n, classes).
 
         Raises CheckpointError when a tensor is missing, extra, misshapen or not finite.
         """
         return loading.load(self.tensors, self.design, self.original)
 
     def with_traits(self, traits: Traits) -> "Trained":
-        """The same tensors as a network of other traits."""
-        if self.reading is None:
-            raise CheckpointError(f"A {self.design.name} has no variants.")
-        return replace(self, design=self.reading(self.tensors, traits))
+        """The same tensors as a network of other traits. Raises CheckpointError where the network has no variants."""
+        if self.read_design is None:
+            raise CheckpointError(f"A {self.design.name} has no variants: drop --variant.")
+        return replace(self, design=self.read_design(self.tensors, traits))
 
 
-def understand(path: Path, told: Told = Told()) -> Trained:
-    """Open a checkpoint and find what network it makes.
+def understand(path: Path, options: ReadOptions = ReadOptions()) -> Trained:
+    """Open a checkpoint and find out which network it holds.
 
-    Raises CheckpointError, one sentence with its cure, where that cannot be told.
+    Raises CheckpointError where that is not possible.
     """
-    library = told.arch if libraries.is_library(told.arch) else None
+    library = options.arch if libraries.is_library(options.arch) else None
     if library is not None:
-        opened = checkpoint.read(path, told.weights, libraries.knows(library), told.skip_objects)
-        return _of_library(library, opened, replace(told, arch=None))
-    wanted = formats.named(told.format) if told.format is not None else None
+        opened = checkpoint.read(path, options.weights, libraries.matcher(library), options.skip_objects)
+        return _of_library(library, opened, replace(options, arch=None))
+    wanted = formats.named(options.format) if options.format is not None else None
     known = wanted.recognises if wanted is not None else _is_known
-    opened = checkpoint.read(path, told.weights, known, told.skip_objects)
+    opened = checkpoint.read(path, options.weights, known, options.skip_objects)
     layout = wanted or formats.detect(opened.tensors)
     if layout is None:
-        return _of_library(_library_of(opened), opened, told)
-    return _of_format(layout, opened, told)
+        return _of_library(_library_of(opened), opened, options)
+    return _of_format(layout, opened, options)
 
 
 def _is_known(tensors: Tensors) -> bool:
     return formats.detect(tensors) is not None or libraries.recognise(tensors) is not None
 
 
-def _of_format(layout: Format, opened: Checkpoint, told: Told) -> Trained:
+def _of_format(layout: Format, opened: Checkpoint, options: ReadOptions) -> Trained:
     tensors = layout.canonical(opened.tensors)
-    traits = _overridden(layout.traits(tensors, opened), told.traits)
+    traits = _overridden(layout.traits(tensors, opened), options.traits)
     try:
         design = layout.read(tensors, traits)
     except TensorMissing as error:
         raise TensorMissing(layout.original(error.name)) from error
-    _demand(design, told)
-    return Trained(opened, layout.name, design, tensors, layout.fit, layout.labels, layout.original, layout.read)
+    _check(design, options)
+    return Trained(opened, layout.name, design, tensors, layout.transform, layout.labels, layout.original, layout.read)
 
 
-def _of_library(arch: str, opened: Checkpoint, told: Told) -> Trained:
+def _of_library(arch: str, opened: Checkpoint, options: ReadOptions) -> Trained:
     design = libraries.design(arch, opened.tensors)
-    _demand(design, told)
-    return Trained(opened, arch.partition(":")[0], design, opened.tensors, libraries.fit(arch), "imagenet-1k")
+    _check(design, options)
+    return Trained(opened, arch.partition(":")[0], design, opened.tensors, libraries.transform(arch), "imagenet-1k")
 
 
 def _library_of(opened: Checkpoint) -> str:
-    """The network of timm or torchvision that the tensors, or the file's own word, tell."""
+    """The network of timm or torchvision, by the tensors or by the name in the file. Raises CheckpointError."""
     found = libraries.recognise(opened.tensors) or libraries.named_by(opened.arch)
     if found is None:
         raise CheckpointError(
-            f"No known format has tensors named like {', '.join(map(repr, sorted(opened.tensors)[:3]))}, …: they are "
-            f"{', '.join(known.name for known in formats.FORMATS)}; of a network that timm defines say "
-            "--arch timm:NAME, and of a file with several sets --weights NAME."
+            f"No known format names tensors like {', '.join(map(repr, sorted(opened.tensors)[:3]))}, …. Known are "
+            f"{', '.join(known.name for known in formats.FORMATS)}. For a network that timm defines give "
+            "--arch timm:NAME, for a file with several sets of weights --weights NAME."
         )
     return found
 
 
 def _overridden(traits: Traits, by: Traits) -> Traits:
+    """`by` where it is known, else `traits`."""
     return replace(
         traits,
         variant=by.variant or traits.variant,
@@ -119,16 +123,16 @@ def _overridden(traits: Traits, by: Traits) -> Traits:
     )
 
 
-def _demand(design: Design, told: Told) -> None:
-    """What the user said of the network must be so."""
-    if told.arch is not None and told.arch != design.name:
+def _check(design: Design, options: ReadOptions) -> None:
+    """Raises CheckpointError where the network is not what the user stated."""
+    if options.arch is not None and options.arch != design.name:
         raise CheckpointError(
-            f"The tensors make a {design.name}, not a {told.arch}: drop --arch, or give the right file."
+            f"The tensors make a {design.name}, not a {options.arch}: drop --arch, or give the right file."
         )
-    for option, said, used in (
-        ("--variant", told.traits.variant, design.traits.variant),
-        ("--stem", told.traits.stem, design.traits.stem),
-        ("--se-place", told.traits.se_place, design.traits.se_place),
+    for option, given, used in (
+        ("--variant", options.traits.variant, design.traits.variant),
+        ("--stem", options.traits.stem, design.traits.stem),
+        ("--se-place", options.traits.se_place, design.traits.se_place),
     ):
-        if said is not None and said != used:
+        if given is not None and given != used:
             raise CheckpointError(f"A {design.name} takes no {option}: drop it.")

@@ -1,4 +1,4 @@
-"""`python -m server`: reads the settings and runs the app, or tells what the machine has."""
+"""`python -m server`: reads the settings and runs the app, or `doctor`, which reports what the machine has."""
 
 import argparse
 import asyncio
@@ -7,17 +7,19 @@ import os
 from collections.abc import Callable
 
 from bundle.errors import BundleError
-from server import doctor, process, settings
-from server.app import LOAD_FAILED, App, CannotListen, handle_signals
+from server import doctor, options, process
+from server.app import LOAD_FAILED, App, handle_signals
+from server.compose import Parts, compose
+from server.listening import CannotListen
 from server.logs import Logs
 from server.settings import Settings, SettingsError
 
 USAGE_ERROR = 2
 
 
-def main(make: Callable[[Settings], App] = App) -> None:
-    """Exit codes: 0 stopped by a signal with all work done, 1 cut short, 2 usage, 3 a model cannot be loaded, 70 an
-    engine hung. `make` is for measurements of other apps.
+def main(compose: Callable[[Settings], Parts] = compose) -> None:
+    """Exit codes: 0 all admitted work was answered, 1 some was not, 2 the settings cannot be used, 3 a model cannot be
+    loaded, 70 an engine hangs. Measurements pass their own `compose`.
     """
     parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
     parser.add_argument(
@@ -25,24 +27,24 @@ def main(make: Callable[[Settings], App] = App) -> None:
         nargs="?",
         default="serve",
         choices=("serve", "doctor"),
-        help="doctor tells what runs here, and how fast",
+        help="serve (default), or doctor: report which engines work on this machine, and how fast",
     )
-    settings.add_options(parser)
-    options = vars(parser.parse_args())
-    command = options.pop("command")
+    options.add_options(parser)
+    given = vars(parser.parse_args())
+    command = given.pop("command")
     try:
-        chosen = settings.read(options, os.environ)
+        chosen = options.read(given, os.environ)
     except SettingsError as error:
         parser.exit(USAGE_ERROR, f"server: {error}\n")
     logs = Logs(chosen.log_level)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself tells what it does
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself logs what it does
     process.give_memory_back()
     process.allow_connections(chosen.max_connections)
-    logs.end_process(_tell(chosen) if command == "doctor" else _serve(chosen, make, logs))
+    logs.end_process(_report(chosen) if command == "doctor" else _serve(chosen, compose, logs))
 
 
-def _tell(chosen: Settings) -> int:
-    """Exit codes: 0 all is well, 1 something is not."""
+def _report(chosen: Settings) -> int:
+    """Print the findings as they come. Exit codes: 0 nothing is wrong, 1 something is."""
     bad = False
     for finding in doctor.findings(chosen):
         print(finding.line(), flush=True)
@@ -50,10 +52,10 @@ def _tell(chosen: Settings) -> int:
     return 1 if bad else 0
 
 
-def _serve(chosen: Settings, make: Callable[[Settings], App], logs: Logs) -> int:
+def _serve(chosen: Settings, compose: Callable[[Settings], Parts], logs: Logs) -> int:
     async def run() -> int:
-        app = make(chosen)
-        app.watch_log(logs.dropped)
+        app = App(compose(chosen))
+        app.parts.metrics.log_lines_dropped.set_function(logs.dropped)
         handle_signals(app, logs.end_process)
         return await app.run()
 

@@ -1,4 +1,4 @@
-"""Cores: how many processors this process may really use, and how decoding, engine and event loop share them."""
+"""Cores: how many cores this process may use, what they can do, and how decoding and the engine share them."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ def usable(root: Path = Path("/")) -> int:
 
 
 def _quota(root: Path) -> float | None:
-    """CPUs allowed by the control group, version 2 or 1; None where there is no limit."""
+    """The CPU quota of the control group, version 2 or 1, in cores; None where there is none."""
     try:
         quota, period = (root / _CGROUP_V2.relative_to("/")).read_text().split()
     except (OSError, ValueError):
@@ -31,7 +31,7 @@ def _quota(root: Path) -> float | None:
     return None if quota in ("max", "-1") else int(quota) / int(period)
 
 
-_TELLING = (
+_FEATURES = (
     "avx2",
     "avx512f",
     "avx512_vnni",
@@ -43,31 +43,31 @@ _TELLING = (
     "i8mm",
     "bf16",
 )
-"""Instructions that make networks fast, as Linux names them: INT8 gains little without VNNI or dot products."""
+"""Instruction sets that make networks fast, as Linux names them: INT8 gains little without VNNI or dot products."""
 
 
 def processor() -> str:
-    """Its name."""
-    return _told("model name") or platform.processor() or platform.machine()
+    """The name of the CPU."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def features() -> list[str]:
-    """Those of its instructions that make networks fast; none where Linux does not tell."""
-    known = (_told("flags") or _told("Features")).split()
-    return [feature for feature in _TELLING if feature in known]
+    """The instruction sets of this CPU that make networks fast; none where the system is not Linux."""
+    known = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return [feature for feature in _FEATURES if feature in known]
 
 
 def saturates() -> bool:
-    """Whether this CPU adds pairs of 8 bit products in 16 bits: an x86 without VNNI (see `bundle.overflow`).
+    """Whether this CPU adds pairs of 8 bit products in 16 bits, which can overflow: an x86 without VNNI.
 
-    True for an x86 of which the system tells nothing, as on Windows and macOS.
+    See `bundle.overflow`. True for every x86 on Windows and macOS, which do not list the instruction sets.
     """
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return x86 and {"avx512_vnni", "avx_vnni"}.isdisjoint(features())
 
 
-def _told(key: str) -> str:
-    """What Linux tells of the first processor; "" elsewhere."""
+def _cpuinfo(key: str) -> str:
+    """A field of the first processor in /proc/cpuinfo; "" where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -78,11 +78,11 @@ def _told(key: str) -> str:
 _NICENESS = 10
 
 
-def stand_back() -> None:
-    """Let the calling thread, and those that it starts, run after the event loop's where all want the same core.
+def lower_priority() -> None:
+    """Give the calling thread, and those that it starts, a lower priority than the event loop's thread.
 
-    On a machine full of work the loop then answers 99 of 100 who are refused within 5 to 8 ms instead of 8 to 62 ms,
-    and the work loses nothing, since the loop needs little. Linux alone knows a niceness of threads.
+    On a busy machine 99 of 100 rejections are then answered within 5 to 8 ms instead of 8 to 62 ms (measured), and the
+    work is not slower, since the loop needs little time. Only Linux has a niceness of threads.
     """
     if sys.platform == "linux":
         loop = os.getpriority(os.PRIO_PROCESS, os.getpid())  # the main thread's
@@ -98,6 +98,6 @@ class Shares:
 
 
 def shares(decode_threads: int, engine_threads: int) -> Shares:
-    """As wished; 0 is one thread per usable core."""
+    """The numbers of threads as set; 0 becomes one thread for each usable core."""
     cores = usable()
     return Shares(decode_threads or cores, engine_threads or cores)

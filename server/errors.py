@@ -1,4 +1,7 @@
-"""ServingError: everything that a caller can be told went wrong, by one code. Each face translates every code."""
+"""ServingError: an error that a client is told, with one code.
+
+REST translates every code, gRPC all but the eight that only HTTP has (`server.rpc.status.HTTP_ONLY`).
+"""
 
 from enum import StrEnum
 
@@ -9,11 +12,11 @@ class Code(StrEnum):
     """The names of the errors in the API: `code` of a problem document, `sesame-code` of a gRPC trailer."""
 
     MALFORMED = "malformed"
-    NO_KEY = "no_key"
-    WRONG_KEY = "wrong_key"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_PATH = "unknown_path"
-    METHOD = "method"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     SLOW_BODY = "slow_body"
     SLOW_HEADERS = "slow_headers"
     HEADERS_TOO_LARGE = "headers_too_large"
@@ -42,13 +45,13 @@ PER_IMAGE = frozenset(
         Code.DECODE_LIMIT,
     },
 )
-"""Faults of one image: among several in a request they fail that one only."""
+"""Errors of one image. Among several images of a request, only that one fails."""
 
 
 class ServingError(Exception):
-    """A request, or one image of it, that gets no answer. `detail` is for the caller and says the cure.
+    """A request, or one image of it, failed. `detail` is for the client: what is wrong, and what to do about it.
 
-    Whoever keeps one keeps the frames that it was raised in, and with them the photo: keep `fresh()` instead.
+    An error that was raised refers to the frames it went through, and so to the photo. To keep one, keep `fresh()`.
     """
 
     def __init__(self, code: Code, detail: str, retry_after_s: float | None = None) -> None:
@@ -58,9 +61,14 @@ class ServingError(Exception):
         self.retry_after_s = retry_after_s
 
     def fresh(self) -> "ServingError":
-        """The same error, raised nowhere yet."""
+        """The same error without the frames."""
         return ServingError(self.code, self.detail, self.retry_after_s)
 
     @classmethod
     def of_image(cls, error: ImageError) -> "ServingError":
         return cls(Code(error.code), str(error))
+
+
+def internal() -> ServingError:
+    """What a client is told of a bug. The log has the rest."""
+    return ServingError(Code.INTERNAL, "The server made a mistake; its log has the details.")

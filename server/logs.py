@@ -1,4 +1,4 @@
-"""Logs: lines go to stderr through a bounded queue, so that nobody who reads them can hold up the server."""
+"""Logs: lines go to stderr through a bounded queue, so that a slow reader of stderr cannot block the server."""
 
 import logging
 import os
@@ -7,13 +7,13 @@ import sys
 from logging.handlers import QueueHandler, QueueListener
 from typing import NoReturn
 
-_MOST_LINES = 10_000
+_MAX_LINES = 10_000
 _LAST_LINES_S = 1.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class DroppingHandler(QueueHandler):
-    """Drops and counts a line where the queue is full: a pipe that nobody reads must not stop an answer."""
+    """Drops and counts lines while the queue is full: a pipe that nobody reads must not delay an answer."""
 
     def __init__(self, lines: "queue.Queue[logging.LogRecord]") -> None:
         super().__init__(lines)
@@ -27,10 +27,10 @@ class DroppingHandler(QueueHandler):
 
 
 class Logs:
-    """The process's log. A thread of its own writes the lines."""
+    """The log of the process. Any thread may log; one thread of its own writes the lines."""
 
     def __init__(self, level: str) -> None:
-        self._lines: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_LINES)
+        self._lines: queue.Queue[logging.LogRecord] = queue.Queue(_MAX_LINES)
         self._handler = DroppingHandler(self._lines)
         self._handler.setFormatter(logging.Formatter("%(message)s"))  # the writer adds the rest
         writer = logging.StreamHandler(sys.stderr)
@@ -40,12 +40,12 @@ class Logs:
         QueueListener(self._lines, writer).start()
 
     def dropped(self) -> int:
-        """Lines that were not written because nobody took those before them."""
+        """The number of lines that were dropped since the start."""
         return self._handler.dropped
 
     def end_process(self, code: int) -> NoReturn:
-        """Exit with this code, without waiting for threads that cannot be stopped, or for long until the last lines are
-        read.
+        """Exit with this code. Waits up to a second for the last lines to be written, and for no other thread: some
+        cannot be stopped.
         """
         with self._lines.all_tasks_done:
             self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, _LAST_LINES_S)

@@ -1,4 +1,4 @@
-"""Metrics: what an operator watches, in Prometheus' terms. The registry is the caller's."""
+"""Metrics: what operators can watch, as Prometheus metrics."""
 
 from collections.abc import Callable
 
@@ -12,35 +12,41 @@ STAGES = ("receive", "decode", "queue", "infer", "respond", "total")
 
 
 class Metrics:
-    """Every metric, named `sesame_…`; times in seconds, the unit of counts in their names."""
+    """All metrics, named `sesame_…`. Times are in seconds; the names of other metrics say what they count.
+
+    Any thread may write them.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.requests = Counter(
             "sesame_requests_total",
-            "Requests by outcome: ok, gone (the caller left), or an error's code.",
+            "Requests by outcome: ok, gone (the client disconnected), or an error code.",
             ("face", "outcome"),
             registry=registry,
         )
         self.admitted = Counter(
-            "sesame_admitted_total", "Images admitted: each has one outcome.", _VERSION, registry=registry
+            "sesame_admitted_total",
+            "Images admitted. Each is counted once more by its outcome, in sesame_images_total.",
+            _VERSION,
+            registry=registry,
         )
         self.images = Counter(
             "sesame_images_total",
-            "Admitted images by outcome: ok, gone (the caller left), or an error's code.",
+            "Admitted images by outcome: ok, gone (the client disconnected), or an error code.",
             (*_VERSION, "outcome"),
             registry=registry,
         )
         self.refused = Counter(
             "sesame_refused_total",
-            "Images refused admission, by the error's code.",
+            "Images that were not admitted, by error code.",
             (*_VERSION, "code"),
             registry=registry,
         )
         self.stage_seconds = Histogram(
             "sesame_stage_seconds",
-            "receive and respond: of a request. decode, queue, infer (its whole batch): of an image that was computed. "
-            "total: of an image, admission to answer.",
+            "Time in each stage. receive and respond: for each request. decode, queue and infer (its whole batch): for "
+            "each image that an engine computed. total: for each image, from admission to answer.",
             (*_VERSION, "stage"),
             registry=registry,
             buckets=_SECONDS,
@@ -50,18 +56,18 @@ class Metrics:
         )
         self.dispatches = Counter(
             "sesame_dispatches_total",
-            "Batches by why they left as they were: idle, engine_free, full, deadline.",
+            "Batches by the reason to start them: idle, engine_free, full, deadline.",
             (*_VERSION, "reason"),
             registry=registry,
         )
-        self.places = Gauge(
-            "sesame_places_taken",
-            "Images admitted and not yet answered: being decoded, waiting, or in the engine.",
+        self.permits = Gauge(
+            "sesame_permits_taken",
+            "Images admitted and not yet answered: in decoding, in the queue, or in the engine.",
             _VERSION,
             registry=registry,
         )
         self.queue_images = Gauge(
-            "sesame_queue_images", "Images that wait for the engine.", _VERSION, registry=registry
+            "sesame_queue_images", "Decoded images that wait for an engine.", _VERSION, registry=registry
         )
         self.drain_seconds = Gauge(
             "sesame_drain_seconds",
@@ -73,23 +79,27 @@ class Metrics:
             "sesame_receiving_bytes", "Bytes of requests that are being received or answered.", registry=registry
         )
         self.decode_queue_images = Gauge(
-            "sesame_decode_queue_images", "Photos that wait for a decode thread.", registry=registry
+            "sesame_decode_queue_images", "Images that wait for a decode thread.", registry=registry
         )
         self.decode_threads_lost = Gauge(
-            "sesame_decode_threads_lost", "Decode threads that do not come back from a photo.", registry=registry
+            "sesame_decode_threads_lost",
+            "Decode threads that hang in an image whose decoding was given up.",
+            registry=registry,
         )
         self.decodes_given_up = Counter(
-            "sesame_decodes_given_up_total", "Photos that took longer to decode than allowed.", registry=registry
+            "sesame_decodes_given_up_total", "Images that took longer to decode than decode_limit_s.", registry=registry
         )
         self.log_lines_dropped = Gauge(
-            "sesame_log_lines_dropped", "Lines of the log that nobody read in time, since the start.", registry=registry
+            "sesame_log_lines_dropped",
+            "Lines of the log that were dropped since the start, because stderr was not read in time.",
+            registry=registry,
         )
         self.model_ready = Gauge(
-            "sesame_model_ready", "1 while the model version is READY.", _VERSION, registry=registry
+            "sesame_model_ready", "1 while the model version is READY, else 0.", _VERSION, registry=registry
         )
 
     def totals(self) -> dict[str, int]:
-        """Images since the start: `admitted`, and by their outcome."""
+        """Numbers of images since the start: `admitted`, and one for each outcome."""
         totals = {"admitted": 0}
         for counter, key in ((self.admitted, ""), (self.images, "outcome")):
             for sample in (sample for family in counter.collect() for sample in family.samples):
@@ -98,12 +108,32 @@ class Metrics:
                     totals[name] = totals.get(name, 0) + int(sample.value)
         return totals
 
+    def face(self, face: str) -> "FaceMetrics":
+        """The requests of "rest" or "grpc"."""
+        return FaceMetrics(self.requests, face)
+
     def of(self, model: str, version: str) -> "ModelMetrics":
         return ModelMetrics(self, model, version)
 
 
+OK, GONE = "ok", "gone"
+"""Outcomes that are no error: answered; the client disconnected before the answer."""
+
+
+class FaceMetrics:
+    """Counts the requests of one face."""
+
+    def __init__(self, requests: Counter, face: str) -> None:
+        self._requests = requests
+        self._face = face
+
+    def ended(self, outcome: str) -> None:
+        """`outcome`: OK, GONE or an error's code."""
+        self._requests.labels(self._face, outcome).inc()
+
+
 class ModelMetrics:
-    """Those of one model version, found once: this is on the way of every image."""
+    """The metrics of one model version. Their labels are resolved once, because every image passes here."""
 
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         self._version = (model, version)
@@ -129,16 +159,16 @@ class ModelMetrics:
         self._metrics.dispatches.labels(*self._version, reason).inc()
 
     def watch(
-        self, places: Callable[[], float], queue_images: Callable[[], float], drain_s: Callable[[], float]
+        self, permits: Callable[[], float], queue_images: Callable[[], float], drain_s: Callable[[], float]
     ) -> None:
-        """Show what these say whenever metrics are read."""
-        for gauge, value in zip(self._gauges(), (places, queue_images, drain_s), strict=True):
+        """Have the gauges call these functions whenever metrics are read."""
+        for gauge, value in zip(self._gauges(), (permits, queue_images, drain_s), strict=True):
             gauge.labels(*self._version).set_function(value)
 
     def unwatch(self) -> None:
-        """The model is gone: its gauges go, its counters stay."""
+        """The model is unloaded: its gauges are removed, its counters stay."""
         for gauge in self._gauges():
             gauge.remove(*self._version)
 
     def _gauges(self) -> tuple[Gauge, ...]:
-        return self._metrics.places, self._metrics.queue_images, self._metrics.drain_seconds
+        return self._metrics.permits, self._metrics.queue_images, self._metrics.drain_seconds

@@ -1,4 +1,4 @@
-"""Classifier: the service. Encoded photos in, predictions out; knows deadlines and limits, knows no framework."""
+"""Classifier: the service. Encoded photos in, predictions out. Knows deadlines and limits, and no framework."""
 
 import asyncio
 import time
@@ -8,22 +8,24 @@ from functools import partial
 
 from bundle import predictions
 from bundle.predictions import Prediction, Vote
-from server.admission import Admission, too_late
-from server.batcher import Place
-from server.decoders import Decoders, Photo
+from server.decoding.decoders import Decoders, Photo
 from server.errors import PER_IMAGE, Code, ServingError
-from server.flights import Computed
 from server.lifecycle import Lifecycle
-from server.loader import ReadyModel
-from server.repository import Repository
-from server.waiting import Caller
+from server.metrics import GONE, OK
+from server.registry.loader import ReadyModel
+from server.registry.repository import Repository
+from server.scheduling.admission import Admission
+from server.scheduling.batcher import Permit
+from server.scheduling.deadline import too_late
+from server.scheduling.fair_queue import Caller
+from server.scheduling.single_flight import Computed
 
 DEFAULT_TOP_K = 5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for."""
+    """What one request may ask for. `default_timeout_s` holds for requests that set no deadline."""
 
     max_image_bytes: int
     max_request_bytes: int
@@ -33,10 +35,12 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a request asks for besides its photos. `deadline_s` is on the monotonic clock, the event loop's.
+class RequestOptions:
+    """What a request asks for besides its photos.
 
-    A `patient` one waits for places where others are told QUEUE_FULL.
+    `deadline_s` is on the monotonic clock, which is the event loop's. Where a request is refused with QUEUE_FULL, a
+    `patient` one waits for permits instead. Without `top_k` the answer has five classes, or all if there are
+    fewer.
     """
 
     deadline_s: float
@@ -49,10 +53,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One photo's predictions, its group where the labels have any, where its time went, and the size of its batch.
+    """One photo's predictions, the vote on its group (None if the labels have no groups), its times and its batch.
 
-    `queue_ms`: pixels ready to dispatch; `infer_ms`: its whole batch; `total_ms`: admission to answer. An answer that
-    was remembered has no batch: 0.
+    `decode_ms`: from the encoded photo to pixels; `queue_ms`: from pixels to the start of the batch; `infer_ms`: the
+    whole batch in the engine; `total_ms`: from admission to the answer. `batch`: images in that batch; 0 for an answer
+    that was remembered.
     """
 
     predictions: tuple[Prediction, ...]
@@ -66,7 +71,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """The outcome of each image of a request, in its order, and the model that answered."""
+    """The outcome of each photo of a request, in the order of the request, and the model that answered."""
 
     ready: ReadyModel
     outcomes: list[Answer | ServingError]
@@ -81,7 +86,9 @@ class Classified:
 
 
 class Classifier:
-    """Admits, decodes, batches and names. Cancelling `classify` withdraws all that no thread has begun."""
+    """Admits, decodes and batches photos, and labels the results. Runs on the event loop; decoders and engines have
+    threads of their own. Cancelling `classify` withdraws all work that no thread has begun.
+    """
 
     def __init__(self, repository: Repository, decoders: Decoders, lifecycle: Lifecycle, limits: Limits) -> None:
         self.limits = limits
@@ -90,64 +97,68 @@ class Classifier:
         self._lifecycle = lifecycle
 
     def deadline_s(self, timeout_s: float | None) -> float:
-        """When a request that begins now must be answered, on the event loop's clock."""
+        """When a request that begins now must be answered, on the monotonic clock.
+
+        `timeout_s` is what the client wants, None if it does not say. Above the limit it is shortened: a gRPC deadline
+        is for the client's own use, and may be far away. REST rejects such a request before.
+        """
         wanted_s = self.limits.default_timeout_s if timeout_s is None else min(timeout_s, self.limits.max_timeout_s)
         return time.monotonic() + wanted_s
 
     def draining(self) -> ServingError | None:
-        """What a request is told that comes too late; None while new work is taken on."""
+        """The error of a request that comes while the server drains; None while new work is accepted."""
         if self._lifecycle.accepting:
             return None
-        return ServingError(Code.DRAINING, "This server is going away: send the request again.", retry_after_s=1)
+        return ServingError(Code.DRAINING, "This server is shutting down: send the request again.", retry_after_s=1)
 
-    async def classify(self, encoded: Sequence[bytes], wish: Wish) -> Classified:
+    async def classify(self, encoded: Sequence[bytes], options: RequestOptions) -> Classified:
         """Classify the photos of one request.
 
-        Raises ServingError for what fails the request whole; what fails one photo is that photo's outcome.
+        Raises ServingError for an error of the whole request. An error of one photo is that photo's outcome.
         """
         if len(encoded) > self.limits.max_images:
             raise ServingError(
                 Code.MALFORMED, f"{len(encoded)} images in one request: send at most {self.limits.max_images}."
             )
-        self._picked(wish)  # before any work: who asks for what there is not is told so at once
-        photos = await self._examined(encoded, wish)
-        ready, places = await self._admitted(photos, wish)
-        k = wish.top_k or min(DEFAULT_TOP_K, len(ready.loaded.bundle.labels))
-        tasks = [self._begin(ready, place, photo, k) for place, photo in zip(places, photos, strict=True)]
-        fate = "gone"
+        self._choose_model(options)  # before any work, so that a request for an unknown model fails at once
+        photos = await self._examine(encoded, options)
+        ready, permits = await self._admit(photos, options)
+        k = options.top_k or min(DEFAULT_TOP_K, len(ready.loaded.bundle.labels))
+        tasks = [self._begin(ready, permit, photo, k) for permit, photo in zip(permits, photos, strict=True)]
+        outcome = GONE
         try:
-            async with asyncio.timeout_at(wish.deadline_s):
+            async with asyncio.timeout_at(options.deadline_s):
                 await asyncio.wait(tasks)
         except TimeoutError:
-            fate = Code.DEADLINE
+            outcome = Code.DEADLINE
             raise too_late() from None
         finally:
             for task in tasks:
                 if task.cancel():
-                    ready.metrics.outcome(fate)
+                    ready.metrics.outcome(outcome)
         return Classified(ready, [_outcome(task) for task in tasks])
 
-    async def _examined(self, encoded: Sequence[bytes], wish: Wish) -> list[Photo]:
+    async def _examine(self, encoded: Sequence[bytes], options: RequestOptions) -> list[Photo]:
         try:
-            async with asyncio.timeout_at(wish.deadline_s):
-                return await self._decoders.examine(encoded, wish.caller)
+            async with asyncio.timeout_at(options.deadline_s):
+                return await self._decoders.examine(encoded, options.caller)
         except TimeoutError:
             raise too_late() from None
 
-    async def _admitted(self, photos: Sequence[Photo], wish: Wish) -> tuple[ReadyModel, list[Place]]:
+    async def _admit(self, photos: Sequence[Photo], options: RequestOptions) -> tuple[ReadyModel, list[Permit]]:
         waited: Admission | None = None
         try:
-            async with asyncio.timeout_at(wish.deadline_s):
+            async with asyncio.timeout_at(options.deadline_s):
                 while True:
-                    ready = self._picked(wish)
+                    ready = self._choose_model(options)
                     try:
-                        return ready, self._reserve(ready, photos, wish)
+                        return ready, self._reserve(ready, photos, options)
                     except ServingError as error:
-                        if error.code is not Code.QUEUE_FULL or not wish.patient:
+                        if error.code is not Code.QUEUE_FULL or not options.patient:
                             ready.metrics.refused(error.code, len(photos))
                             raise
                     waited = ready.batcher.admission
-                    await waited.room(wish.caller)
+                    await waited.wait_for_permit(options.caller)
         except BaseException as error:
             if waited is not None:
                 waited.pass_on()
@@ -155,39 +166,39 @@ class Classifier:
                 raise too_late() from None
             raise
 
-    def _picked(self, wish: Wish) -> ReadyModel:
+    def _choose_model(self, options: RequestOptions) -> ReadyModel:
         if error := self.draining():
             raise error
-        ready = self._repository.pick(wish.model, wish.version)
+        ready = self._repository.pick(options.model, options.version)
         classes = len(ready.loaded.bundle.labels)
-        if wish.top_k is not None and not 1 <= wish.top_k <= classes:
+        if options.top_k is not None and not 1 <= options.top_k <= classes:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
         return ready
 
-    def _reserve(self, ready: ReadyModel, photos: Sequence[Photo], wish: Wish) -> list[Place]:
+    def _reserve(self, ready: ReadyModel, photos: Sequence[Photo], options: RequestOptions) -> list[Permit]:
         work = [photo.work for photo in photos]
-        places = ready.batcher.reserve(
+        permits = ready.batcher.reserve(
             len(photos),
-            wish.caller,
-            wish.deadline_s,
-            lambda images: self._decoders.ready_in_s(work[:images], wish.caller),
-            wish.patient,
+            options.caller,
+            options.deadline_s,
+            lambda images: self._decoders.ready_in_s(work[:images], options.caller),
+            options.patient,
         )
         ready.metrics.admitted(len(photos))
-        return places
+        return permits
 
-    def _begin(self, ready: ReadyModel, place: Place, photo: Photo, k: int) -> "asyncio.Task[Answer]":
-        """Start on one photo. Its place is given back when the task ends, which may be after its caller has left."""
-        task = asyncio.create_task(self._answer(ready, place, photo, k))
-        task.add_done_callback(partial(_settle, ready, place))
+    def _begin(self, ready: ReadyModel, permit: Permit, photo: Photo, k: int) -> "asyncio.Task[Answer]":
+        """Start on one photo. Its permit is given back when the task ends, which may be after its caller has left."""
+        task = asyncio.create_task(self._answer(ready, permit, photo, k))
+        task.add_done_callback(partial(_settle, ready, permit))
         return task
 
-    async def _answer(self, ready: ReadyModel, place: Place, photo: Photo, k: int) -> Answer:
+    async def _answer(self, ready: ReadyModel, permit: Permit, photo: Photo, k: int) -> Answer:
         started_s = time.monotonic()
-        computed = await self._computed(ready, place, photo)
+        computed = await self._computed(ready, permit, photo)
         row, bundle = computed.row, ready.loaded.bundle
         best = predictions.top(row.probabilities, bundle.labels, k)
-        vote = predictions.vote(row.probabilities, bundle.labels) if bundle.grouped else None
+        vote = predictions.vote(row.probabilities, bundle.labels) if bundle.has_groups else None
         total_s = time.monotonic() - started_s
         ready.metrics.took("total", total_s)
         return Answer(
@@ -200,30 +211,30 @@ class Classifier:
             batch=row.batch,
         )
 
-    async def _computed(self, ready: ReadyModel, place: Place, photo: Photo) -> Computed:
-        """The engine's row for a photo: remembered, or shared with whoever asks for the same one just now."""
+    async def _computed(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
+        """The engine's row for a photo: remembered, or shared with other requests for the same photo, or computed."""
         if isinstance(photo.header, ServingError):
             raise photo.header.fresh()
-        return ready.flights.recall(photo.digest) or await ready.flights.join(
-            photo.digest, place.caller.priority, place.deadline, lambda: self._compute(ready, place, photo)
+        return ready.single_flight.recall(photo.digest) or await ready.single_flight.join(
+            photo.digest, permit.caller.priority, permit.deadline, lambda: self._compute(ready, permit, photo)
         )
 
-    async def _compute(self, ready: ReadyModel, place: Place, photo: Photo) -> Computed:
+    async def _compute(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
         preprocessing = ready.loaded.bundle.manifest.preprocessing
-        picture, decode_s = await self._decoders.decode(photo, preprocessing, place.caller)
+        picture, decode_s = await self._decoders.decode(photo, preprocessing, permit.caller)
         ready.metrics.took("decode", decode_s)
-        row = await place.submit(picture)
+        row = await permit.submit(picture)
         ready.metrics.took("queue", row.queue_s)
         ready.metrics.took("infer", row.infer_s)
         return Computed(row, decode_s)
 
 
-def _settle(ready: ReadyModel, place: Place, task: "asyncio.Task[Answer]") -> None:
-    place.release()
-    if not task.cancelled():  # else it was counted when its caller left
+def _settle(ready: ReadyModel, permit: Permit, task: "asyncio.Task[Answer]") -> None:
+    permit.release()
+    if not task.cancelled():  # a cancelled one was counted by `classify`
         error = task.exception()
         code = error.code if isinstance(error, ServingError) else Code.INTERNAL
-        ready.metrics.outcome("ok" if error is None else code)
+        ready.metrics.outcome(OK if error is None else code)
 
 
 def _outcome(task: "asyncio.Task[Answer]") -> Answer | ServingError:
@@ -237,4 +248,4 @@ def _outcome(task: "asyncio.Task[Answer]") -> Answer | ServingError:
     try:
         raise error
     finally:
-        del error  # a frame that holds the error that went through it would be freed by the garbage collector alone
+        del error  # else frame and error hold each other, until the garbage collector comes

@@ -1,17 +1,36 @@
 """What all tests share: where the data lies, and the engine of asynchronous tests."""
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import fake_cuda, fake_tensorrt
+from tests.support import fake_cuda, fake_tensorrt, fast
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
 
 
-@pytest.fixture
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out what is slow: tests/support/fast.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("PYTEST_XDIST_WORKER"):  # before torch is imported: beside another worker, one thread is enough
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if config.getoption("--fast"):
+        fast.switch_on()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    with fast.watched():
+        return (yield)
+
+
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
@@ -21,6 +40,7 @@ def shared() -> Path:
     """The folder of photos and weights that lies beside the repository."""
     if not SHARED.is_dir():
         pytest.skip("needs ../shared/data (photos and trained weights), which is not on this machine")
+    fast.leave("reads photos or trained weights of ../shared")
     return SHARED
 
 
@@ -33,7 +53,7 @@ def photos(shared: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def demo() -> Path:
     """The demo bundle."""
-    return REPOSITORY / "bundles" / "demo" / "1"
+    return REPOSITORY / "model_repository" / "demo" / "1"
 
 
 @pytest.fixture
@@ -46,4 +66,4 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> fake_cuda.Cuda:
 
 @pytest.fixture
 def trt(gpu: fake_cuda.Cuda) -> fake_tensorrt.Trt:
-    return fake_tensorrt.trt
+    return fake_tensorrt.state

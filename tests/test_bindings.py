@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import bindings
-from tests.asked import asked
 from tests.conftest import REPOSITORY
+from tests.support import bindings
+from tests.support.asked import asked
 
-_ROOMS = ("bundle", "models", "export", "server", "bench")
+_ROOMS = ("bundle", "models", "trt", "export", "server", "bench")
 USERS = [
     file
     for room in _ROOMS

@@ -1,4 +1,4 @@
-"""The README's commands, as a newcomer would run them."""
+"""README and docs/: their commands, as a newcomer would run them, and the names in them, as the code has them."""
 
 import json
 import re
@@ -9,13 +9,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from server.metrics import Metrics
 from tests.conftest import REPOSITORY
-from tests.pictures import jpeg
-from tests.server.faces import Running, running
+from tests.support.faces import Running, running
+from tests.support.pictures import jpeg
 
 pytestmark = pytest.mark.anyio
-TEXT = (REPOSITORY / "README.md").read_text()
+
+_PAGES = [*REPOSITORY.glob("*.md"), *sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "bench" / "README.md"]
+_ROOMS = "bundle|models|trt|export|server|tests|bench|docs|proto"
 
 
 @pytest.fixture
@@ -24,8 +28,24 @@ async def server(demo: Path) -> AsyncIterator[Running]:
         yield server
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+def page(name: str) -> str:
+    return (REPOSITORY / name).read_text()
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page(name), re.DOTALL)
+
+
+def curl_commands(name: str) -> list[str]:
+    lines = [line for block in blocks(name, "sh") for line in block.splitlines()]
+    return [line.split("  #")[0].strip() for line in lines if "curl" in line]
+
+
+def options(module: str, *command: str) -> set[str]:
+    help = subprocess.run(
+        [sys.executable, "-m", module, *command, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    return set(re.findall(r"--[a-z][a-z-]+", help)) - {"--help", "--no-bgr"}
 
 
 def labels(answer: dict[str, object]) -> list[str]:
@@ -48,8 +68,7 @@ async def test_the_curl_commands_and_the_grpc_client_give_the_same_top_five(serv
     for name in ("photo.jpg", "other.png"):
         (tmp_path / name).write_bytes(jpeg(3))
     shutil.copytree(REPOSITORY / "proto", tmp_path / "proto")
-    requests = [block for block in blocks("sh") if "/admin/" not in block]
-    commands = [line.split("  #")[0].strip() for block in requests for line in block.splitlines() if "curl" in line]
+    commands = curl_commands("README.md") + curl_commands("docs/rest.md")
     assert len(commands) == 4
     answers = []
     for command in commands:
@@ -58,7 +77,7 @@ async def test_the_curl_commands_and_the_grpc_client_give_the_same_top_five(serv
         addressed = command.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{server.http_port}")
         answer = json.loads(await run(["bash", "-c", addressed.replace("curl", "curl -s")], tmp_path))
         answers += answer.get("results", [answer])
-    (client,) = blocks("python")
+    (client,) = blocks("README.md", "python")
     (tmp_path / "client.py").write_text(client.replace("127.0.0.1:8001", f"127.0.0.1:{server.grpc_port}"))
     printed = await run([sys.executable, "client.py"], tmp_path)
     for answer in answers:
@@ -70,7 +89,7 @@ async def test_the_admin_commands_load_and_alias(demo: Path, tmp_path: Path) -> 
         pytest.skip("needs curl")
     (tmp_path / "photo.jpg").write_bytes(jpeg(3))
     shutil.copytree(demo.parents[1], tmp_path / "bundles")
-    (block,) = (block for block in blocks("sh") if "/admin/" in block)
+    (block,) = (block for block in blocks("docs/operating.md", "sh") if "/admin/" in block)
     token = "0123456789abcdef"
     async with running(tmp_path / "bundles", admin_token=token) as server:
         addressed = block.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{server.http_port}")
@@ -82,25 +101,53 @@ async def test_the_admin_commands_load_and_alias(demo: Path, tmp_path: Path) -> 
     assert classified["version"] == "1"
 
 
-async def test_the_routes_of_the_readme_are_those_of_the_api(demo: Path) -> None:
+async def test_the_routes_in_the_guide_are_those_of_the_api(demo: Path) -> None:
     async with running(demo.parents[1], admin_token="0123456789abcdef") as server:
         described = set((await server.rest.http.get("/openapi.json")).json()["paths"])
-    section = TEXT.split("## REST")[1].split("The body is")[0]
+    section = page("docs/rest.md").split("## Routes")[1].split("## ")[0]
     told = {path.split("?")[0] for path in re.findall(r"`(?:GET |POST )?(/[a-z{}/.]*)", section)}
     assert told - {"/docs", "/openapi.json"} == described
 
 
-def test_the_options_of_the_export_in_the_readme_are_all_there_are() -> None:
-    options = {}
-    for command in ("convert", "probe", "inspect", "verify", "build-engine"):
-        help = subprocess.run(
-            [sys.executable, "-m", "export", command, "--help"], capture_output=True, text=True, check=True
-        ).stdout
-        options[command] = set(re.findall(r"--[a-z][a-z-]+", help)) - {"--help", "--no-bgr"}
-    section = TEXT.split("## Your own checkpoint")[1].split("## REST")[0]
-    told = set(re.findall(r"--[a-z][a-z-]+", section))
-    assert told <= set.union(*options.values())
-    assert (options["convert"] | options["build-engine"]) - told == {"--bundles"}  # which the server's settings tell
+def test_the_options_of_the_export_in_the_guides_are_all_there_are() -> None:
+    known = {name: options("export", name) for name in ("convert", "diagnose", "inspect", "verify", "build-engine")}
+    guides = "".join(map(page, ("docs/checkpoints.md", "docs/precisions.md", "docs/gpu.md")))
+    told = set(re.findall(r"--[a-z][a-z-]+", guides))
+    assert told == set.union(*known.values())
+
+
+def test_the_options_of_the_server_in_the_guides_exist() -> None:
+    of_others = {"--data-binary", "--json"}  # curl's
+    told = set(re.findall(r"--[a-z][a-z-]+", "".join(map(page, ("docs/operating.md", "docs/rest.md")))))
+    assert told - of_others <= options("server")
+
+
+@pytest.mark.parametrize("path", _PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_make_target_module_and_file_that_a_page_names_exists(path: Path) -> None:
+    text = path.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+    modules = set(re.findall(r"python -m ((?:bench|tests|server|export)[a-z0-9_.]*)", text))
+    files = set(re.findall(rf"`((?:{_ROOMS})/[\w/.-]*[\w/])`", text))
+    named = {module.replace(".", "/") for module in modules} | files
+    assert {name for name in named if not _exists(name) and "/results/" not in name} == set()
+
+
+def _exists(name: str) -> bool:
+    return any((REPOSITORY / each).exists() for each in (name, f"{name}.py"))
+
+
+def test_every_metric_that_the_guide_names_exists() -> None:
+    metrics = generate_latest(Metrics(CollectorRegistry()).registry).decode()
+    there = set(re.findall(r"^# TYPE (\w+)", metrics, re.MULTILINE))
+    told = set(re.findall(r"sesame_\w+", page("docs/operating.md")))
+    assert told <= there
+
+
+def test_the_front_door_stays_short() -> None:
+    lines = {name: len(page(name).splitlines()) for name in ("README.md", "ARCHITECTURE.md")}
+    assert lines["README.md"] <= 150
+    assert lines["ARCHITECTURE.md"] <= 200
 
 
 def test_the_generated_grpc_code_is_that_of_the_contract(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Headers: what a file says about its photo, read in one cheap walk over its structure before any decoder sees it."""
+"""Headers: what an image file states about its photo. They are read cheaply, before any decoder gets the file."""
 
 from bundle.errors import BadImage, TooManyPixels, UnsupportedType
 from bundle.headers.header import Header
@@ -11,46 +11,46 @@ _MAGICS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8",
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
 
 _BLOCK_PIXELS = 64
-"""A JPEG codes blocks of 8 x 8 and spends at least one bit on each: a header that promises more than its file can hold
-lies, and would have the decoder fill the rest with grey."""
+"""A JPEG codes blocks of 8 x 8 pixels with at least one bit each. If the file is too short for the size in its header,
+the header is false, and a decoder would fill the rest with grey."""
 
-_BYTES_A_PIXEL = 4  # what one decode may take for each of `max_pixels`; an RGB image takes as much in Pillow
+_BYTES_A_PIXEL = 4  # memory that a decode may use for each of `max_pixels`; an RGB image uses as much in Pillow
 
 
 def read_header(encoded: bytes, max_pixels: int) -> Header:
     """The header of a JPEG, PNG or WebP.
 
-    It takes some 20 µs for an ordinary photo and less than 100 ms for any 20 MB, and never stops other threads for more
-    than a few milliseconds. What `images.decode` then holds beside the file is bounded by 4 * `max_pixels` bytes, by
-    5 * `max_pixels` if decoded exactly, and by 8 * `max_pixels` for a JPEG of several scans if decoded exactly.
+    This takes about 20 µs for an ordinary photo and less than 100 ms for any 20 MB. It never holds Python's global lock
+    for more than a few milliseconds, so other threads go on. The memory of a later `images.decode` beside the file is
+    at most 4 * `max_pixels` bytes; 5 * `max_pixels` in exact decoding, or 8 * `max_pixels` for a JPEG of several scans.
 
-    Raises an ImageError that says the cure.
+    Raises ImageError.
     """
     kind = _kind(encoded)
     if kind not in _READERS:
         raise UnsupportedType(f"{kind or 'This'} is not an accepted image type: send JPEG, PNG or WebP.")
     header = _READERS[kind](encoded)
-    _limit(header, max_pixels)
+    _check_pixels(header, max_pixels)
     if kind == "JPEG" and 8 * len(encoded) * _BLOCK_PIXELS < header.pixels:
-        raise BadImage("The JPEG is shorter than its header says it must be: send the whole file.")
+        raise BadImage("The JPEG is too short for the size in its header: send the whole file.")
     return header
 
 
-def _limit(header: Header, max_pixels: int) -> None:
+def _check_pixels(header: Header, max_pixels: int) -> None:
     size = f"{header.width} x {header.height} pixels"
     if header.pixels > max_pixels:
-        raise TooManyPixels(f"The image has {size} and {max_pixels} are allowed: send a smaller one.")
+        raise TooManyPixels(f"The image has {size} and {max_pixels} are allowed: send a smaller image.")
     if header.pixels * header.bytes_a_pixel > max_pixels * _BYTES_A_PIXEL:
         allowed = int(max_pixels * _BYTES_A_PIXEL / header.bytes_a_pixel)
         form = "WebP" if header.kind == "WEBP" else "progressive JPEG"
         raise TooManyPixels(
             f"The {form} has {size} and {allowed} are allowed, since it needs more memory than other images: "
-            "send a smaller one, or save it as a baseline JPEG."
+            "send a smaller image, or save it as a baseline JPEG."
         )
 
 
 def _kind(encoded: bytes) -> str | None:
-    """The format by its first bytes, accepted or not; None where they are unknown."""
+    """The format by the first bytes, accepted or not. None where they are unknown."""
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return "WEBP"
     if encoded[4:8] == b"ftyp":

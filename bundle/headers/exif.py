@@ -1,4 +1,4 @@
-"""EXIF: the orientation, which is all that is wanted of it."""
+"""EXIF: the orientation of a photo. Nothing else is read from it."""
 
 import struct
 
@@ -7,14 +7,14 @@ _ORDERS = {b"II": "<", b"MM": ">"}
 _ORIENTATION = 0x0112
 _TYPES = {3: "H", 4: "I"}  # SHORT, LONG
 _MAX_ENTRIES = 512
-"""Looked at. Cameras write about ten, in the order of their tags, and the orientation's is a low one."""
+"""Later entries are ignored. Cameras write about ten, sorted by tag, and the orientation has a low tag."""
 
 
 def orientation(block: bytes) -> int:
-    """1 to 8, from the first directory of an EXIF block, with or without its prefix. 1 if damaged or not there."""
+    """1 to 8, from the first directory of an EXIF block, with or without its prefix. 1 if it is damaged or missing."""
     try:
         return _orientation(block.removeprefix(_PREFIX))
-    except struct.error:  # it ends early
+    except struct.error:  # the block ends early
         return 1
 
 

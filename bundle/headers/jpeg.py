@@ -1,29 +1,37 @@
-"""JPEG: its segments up to the first scan, and its scans."""
+"""JPEG: its header, from the segments before the first scan and the number of scans."""
 
 import re
 from collections.abc import Iterator
 
 from bundle.headers import exif
-from bundle.headers.header import LEAST_WORK, MAX_METADATA_BYTES, MAX_SEGMENTS, Header, Part, crowded, damaged
+from bundle.headers.header import (
+    LEAST_WORK,
+    MAX_METADATA_BYTES,
+    MAX_SEGMENTS,
+    Header,
+    Part,
+    damaged_header,
+    oversized_header,
+)
 from bundle.headers.scans import scans
 
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # start of frame, of any coding
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-_BARE = (0x01, *range(0xD0, 0xD8))  # TEM and restarts: no length follows
+_BARE = (0x01, *range(0xD0, 0xD8))  # TEM and restarts: segments without a length
 _SCAN, _ADOBE, _EXIF = 0xDA, 0xEE, 0xE1
 _METADATA = (*range(0xE0, 0xF0), 0xFE)  # APPn and comments
-_NEEDED = {0xE0: b"JFIF\0", _ADOBE: b"Adobe"}  # they say which colours the samples are
+_NEEDED = {0xE0: b"JFIF\0", _ADOBE: b"Adobe"}  # they state the colour space
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
-_MAX_GAP_BYTES = 1 << 16  # between segments; fill bytes are allowed there, and a few are seen
+_MAX_GAP_BYTES = 1 << 16  # between segments; fill bytes are allowed there, and some files have a few
 
 _MAX_NEEDED_BYTES = 1 << 17
-"""What is left without metadata. All tables that a JPEG can have are below 4 KB, a JFIF thumbnail below 64 KB."""
+"""Of a file's header without metadata. All tables that a JPEG can have are below 4 KB, a JFIF thumbnail below 64 KB."""
 
 
 def read_jpeg(encoded: bytes) -> Header:
-    """The header of a JPEG, of a phone's two pictures the first. Raises BadImage."""
+    """The header of a JPEG; of the first picture where the file holds two, as from some phones. Raises BadImage."""
     frame, orientation, first_scan = b"", 0, 0
-    kept: list[tuple[int, int]] = [(0, 2)]
+    needed: list[tuple[int, int]] = [(0, 2)]
     for marker, start, stop in _segments(encoded):
         if marker in _METADATA and not encoded.startswith(_NEEDED.get(marker, b"\xff"), start + 4):
             if marker == _EXIF and not orientation and encoded.startswith(b"Exif\0\0", start + 4):
@@ -31,70 +39,70 @@ def read_jpeg(encoded: bytes) -> Header:
             continue
         if marker in _FRAMES:
             if frame:
-                raise damaged("JPEG")
+                raise damaged_header("JPEG")
             frame = encoded[start:stop]
-        kept[-1:] = [(kept[-1][0], stop)] if kept[-1][1] == start else [kept[-1], (start, stop)]
+        needed[-1:] = [(needed[-1][0], stop)] if needed[-1][1] == start else [needed[-1], (start, stop)]
         first_scan = start
     width, height = _size(frame)
-    held = _buffered(frame, int.from_bytes(encoded[first_scan + 4 : first_scan + 5]))
+    buffered = _buffered(frame, int.from_bytes(encoded[first_scan + 4 : first_scan + 5]))
     count = scans(encoded, first_scan)
     work = _work(width * height, count, len(encoded) - first_scan)
-    return Header("JPEG", width, height, orientation or 1, work, _parts(kept, len(encoded)), count, held)
+    return Header("JPEG", width, height, orientation or 1, work, _parts(needed, len(encoded)), count, buffered)
 
 
 def _segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and stop of each segment up to the first start of a scan, which is the last."""
+    """Marker, start and stop of each segment, up to and including the first start of a scan. Raises BadImage."""
     at = 2
     for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(encoded, at, at + _MAX_GAP_BYTES)
         if found is None:
-            raise damaged("JPEG")
+            raise damaged_header("JPEG")
         start, marker = found.start(), encoded[found.end() - 1]
         if marker in _BARE:
             at = start + 2
             continue
         length = int.from_bytes(encoded[start + 2 : start + 4])
         at = start + 2 + length
-        if length < 2 or at > len(encoded) or marker in (0xD8, 0xD9):  # a second start, or the end
-            raise damaged("JPEG")
+        if length < 2 or at > len(encoded) or marker in (0xD8, 0xD9):  # a second start of an image, or its end
+            raise damaged_header("JPEG")
         yield marker, start, at
         if marker == _SCAN:
             return
         if at > MAX_METADATA_BYTES:
             break
-    raise crowded("JPEG")
+    raise oversized_header("JPEG")
 
 
 def _size(frame: bytes) -> tuple[int, int]:
     """Width and height. `frame` begins with its marker."""
     components = frame[9] if len(frame) > 9 else 0
-    if components not in (1, 3, 4) or len(frame) < 10 + 3 * components or frame[4] != 8:  # bits of a sample
-        raise damaged("JPEG")
+    if components not in (1, 3, 4) or len(frame) < 10 + 3 * components or frame[4] != 8:  # a sample must have 8 bits
+        raise damaged_header("JPEG")
     height, width = int.from_bytes(frame[5:7]), int.from_bytes(frame[7:9])
-    if not width or not height:  # a height of 0 is given behind the first scan, which no decoder of ours reads
-        raise damaged("JPEG")
+    if not width or not height:  # height 0: it follows the first scan, which Pillow does not support
+        raise damaged_header("JPEG")
     return width, height
 
 
 def _buffered(frame: bytes, components_in_scan: int) -> float:
-    """Bytes a pixel that libjpeg keeps: 2 for each coefficient, where the first scan does not complete pixels."""
+    """Bytes a pixel that libjpeg buffers: 2 for each coefficient where the first scan has no whole pixels, else 0."""
     components = frame[9]
     if frame[1] not in _PROGRESSIVE and components_in_scan == components:
         return 0.0
     factors = [(frame[11 + 3 * at] >> 4, frame[11 + 3 * at] & 15) for at in range(components)]
     largest = max(across for across, _ in factors) * max(down for _, down in factors)
     if not largest:
-        raise damaged("JPEG")
+        raise damaged_header("JPEG")
     return 2 * sum(across * down for across, down in factors) / largest
 
 
 def _work(pixels: int, count: int, scan_bytes: int) -> float:
-    """As `Header.work`. A video behind the picture counts as if it were read."""
+    """See `Header.work`. A video that follows the picture counts as if it were read."""
     return LEAST_WORK + 0.16e-6 * pixels * count + (7e-6 if count == 1 else 17e-6) * scan_bytes
 
 
-def _parts(kept: list[tuple[int, int]], file_bytes: int) -> tuple[Part, ...]:
-    """What is kept, and everything behind it; none where nothing is left out."""
-    if sum(stop - start for start, stop in kept) > _MAX_NEEDED_BYTES:
-        raise crowded("JPEG")
-    return () if len(kept) == 1 else (*kept[:-1], (kept[-1][0], file_bytes))
+def _parts(needed: list[tuple[int, int]], file_bytes: int) -> tuple[Part, ...]:
+    """The needed ranges and all that follows them. Empty where the whole file is needed."""
+    if sum(stop - start for start, stop in needed) > _MAX_NEEDED_BYTES:
+        raise oversized_header("JPEG")
+    return () if len(needed) == 1 else (*needed[:-1], (needed[-1][0], file_bytes))

@@ -1,1 +1,1 @@
-"""Plans for TensorRT: from a bundle's graphs to engines for one GPU, SE blocks fused."""
+"""TensorRT: builds plans for one GPU from a bundle's graphs, with fused SE blocks."""

@@ -1,4 +1,4 @@
-"""Build: from a graph to the bytes of a plan."""
+"""Builder: builds the bytes of a plan from a graph."""
 
 import contextlib
 import threading
@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
-import tensorrt as trt
+import tensorrt
 from cuda.core import Device
 
+from bundle.graph import INPUT
 from export.errors import ExportError
 from export.progress import Progress
-from export.tensorrt.network import parsed
-from export.tensorrt.watching import Watching
-from plans.contexts import INPUT
-from plans.messages import Messages, messages
-from plans.sidecar import Target
-from plans.store import Store
+from export.tensorrt.monitor import BuildMonitor
+from export.tensorrt.network import parse
+from trt.messages import Messages, messages
+from trt.sidecar import Target
+from trt.store import Store
 
 
 @dataclass(frozen=True)
 class Builder:
-    """What plans are built for: the batch sizes, and how much memory a kernel may take for itself."""
+    """Builds plans for one GPU. `batches`: the batch sizes; `workspace_bytes`: the most scratch memory of a kernel."""
 
     batches: tuple[int, ...]
     workspace_bytes: int
@@ -30,41 +30,42 @@ class Builder:
     store: Store
 
     def build(self, model: bytes, progress: Progress) -> bytes:
-        """A plan of the graph, with one optimisation profile for each batch size, which suits that one alone.
+        """A plan of the graph with one optimisation profile for each batch size, for exactly that size.
 
-        Raises ExportError where TensorRT does not build it, and KeyboardInterrupt soon after Ctrl-C.
+        Raises ExportError where TensorRT cannot build it, and KeyboardInterrupt soon after Ctrl-C.
         """
         Device(self.gpu).set_current()
-        messages().forget()
-        builder = trt.Builder(messages())
-        network = parsed(builder, model, messages())
+        messages().clear()
+        builder = tensorrt.Builder(messages())
+        network = parse(builder, model, messages())
         config = self._config(builder, network, messages())
-        with self._timings(config):
-            plan = self._built(builder, network, config, progress)
+        with self._timing_cache(config):
+            plan = self._serialized(builder, network, config, progress)
             if plan is None:
-                why = messages().why()
-                raise ExportError(f"TensorRT {trt.__version__} built no plan: {why}. {_cure(why)}")
+                why = messages().last_errors()
+                raise ExportError(f"TensorRT {tensorrt.__version__} built no plan: {why}. {_cure(why)}")
         return bytes(plan)
 
     def _config(
-        self, builder: "trt.Builder", network: "trt.INetworkDefinition", messages: Messages
-    ) -> "trt.IBuilderConfig":
+        self, builder: "tensorrt.Builder", network: "tensorrt.INetworkDefinition", messages: Messages
+    ) -> "tensorrt.IBuilderConfig":
         config = builder.create_builder_config()
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self.workspace_bytes)
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # names and formats, for the report on layers
-        config.clear_flag(trt.BuilderFlag.TF32)  # fp32 shall be fp32: its proof asks for 1e-4
+        config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, self.workspace_bytes)
+        config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED  # layer names for the sidecar
+        config.clear_flag(tensorrt.BuilderFlag.TF32)  # TF32 would exceed the tolerance of fp32, 1e-4
         _, *image = network.get_input(0).shape
         for batch in self.batches:
             profile = builder.create_optimization_profile()
             shape = (batch, *image)
             profile.set_shape(INPUT, shape, shape, shape)
             if config.add_optimization_profile(profile) < 0:
-                raise ExportError(f"TensorRT refused batches of {batch}: {messages.why()}. Try another --max-batch.")
+                why = messages.last_errors()
+                raise ExportError(f"TensorRT rejected batches of {batch}: {why}. Try another --max-batch.")
         return config
 
     @contextlib.contextmanager
-    def _timings(self, config: "trt.IBuilderConfig") -> Iterator[None]:
-        """What earlier builds measured is not measured again. Timings that TensorRT does not take are dropped."""
+    def _timing_cache(self, config: "tensorrt.IBuilderConfig") -> Iterator[None]:
+        """Reuse the timings of earlier builds, and store them afterwards. A cache that TensorRT rejects is dropped."""
         cache = config.create_timing_cache(self.store.timings(self.target))
         if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
             cache = config.create_timing_cache(b"")
@@ -72,20 +73,24 @@ class Builder:
         yield
         self.store.put_timings(self.target, bytes(config.get_timing_cache().serialize()))
 
-    def _built(
+    def _serialized(
         self,
-        builder: "trt.Builder",
-        network: "trt.INetworkDefinition",
-        config: "trt.IBuilderConfig",
+        builder: "tensorrt.Builder",
+        network: "tensorrt.INetworkDefinition",
+        config: "tensorrt.IBuilderConfig",
         progress: Progress,
-    ) -> "trt.IHostMemory | None":
-        """In a thread of its own, so that Ctrl-C reaches this one; TensorRT then gives up at its next step."""
-        watching = config.progress_monitor = Watching(progress)
-        building: Future[trt.IHostMemory | None] = Future()
+    ) -> "tensorrt.IHostMemory | None":
+        """The plan, or None where TensorRT failed.
 
-        def build() -> None:
+        TensorRT builds in a thread of its own, so that the calling thread can receive Ctrl-C and stop the build at its
+        next step.
+        """
+        monitor = config.progress_monitor = BuildMonitor(progress)
+        building: Future[tensorrt.IHostMemory | None] = Future()
+
+        def build() -> None:  # runs in the build thread
             try:
-                Device(self.gpu).set_current()  # each thread has its own
+                Device(self.gpu).set_current()  # CUDA's current device is a setting of each thread
                 building.set_result(builder.build_serialized_network(network, config))
             except BaseException as error:
                 building.set_exception(error)
@@ -94,17 +99,17 @@ class Builder:
         try:
             thread.start()
             while not building.done():
-                wait((building,), _HEEDS_SIGNALS_S)
+                wait((building,), _SIGNAL_CHECK_S)
             return building.result()
         except BaseException:
-            watching.stop()
+            monitor.stop()
             while thread.is_alive():
                 thread.join()
             raise
 
 
-_HEEDS_SIGNALS_S = 0.1
-"""A signal that comes just before a wait begins does not end it: Python handles it when the wait is over."""
+_SIGNAL_CHECK_S = 0.1
+"""The longest single wait. A signal that arrives just before a wait does not end it: Python handles it afterwards."""
 
 
 def _cure(why: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m export build-engine`: TensorRT plans of a bundle for one GPU. Needs no torch."""
+"""`python -m export build-engine`: builds TensorRT plans of a bundle for one GPU. Must not import torch."""
 
 import argparse
 import dataclasses
@@ -6,87 +6,109 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bundle import files
 from bundle.errors import BundleError
+from bundle.files import Bundle
 from export.errors import ExportError
 from export.progress import Progress
-from plans.errors import PlanError
-from plans.gpus import Gpu, NoGpu, gpus
-from plans.graphs import PRECISIONS, has_arithmetic, worth_building
-from plans.store import Plan, Store
+from trt.errors import PlanError
+from trt.gpus import Gpu, NoGpu, gpus
+from trt.graphs import PRECISIONS, has_arithmetic, worth_building
+from trt.store import Plan, Store
 
 NAME = "build-engine"
 HELP = "build TensorRT plans of a bundle for a GPU of this machine, into the cache folder"
-_PRECISIONS = {told: graph for graph, told in PRECISIONS.items()}
+_GRAPH_PRECISIONS = {name: graph for graph, name in PRECISIONS.items()}
 _MIB = 1 << 20
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exit code: 0 all is built, 1 something is not. Raises BundleError, ExportError or PlanError."""
+    """Run the command and return the exit code: 0 all plans are there, 1 one could not be built.
+
+    Raises BundleError, ExportError or PlanError.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m export {NAME}", description=HELP)
     add_options(parser)
     return build_engine(parser.parse_args(arguments))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, help="its folder, or that of all its versions for the highest")
+    parser.add_argument("bundle", type=Path, help="the folder of a version, or of all versions for the highest")
     parser.add_argument(
         "--precision",
         dest="precisions",
         type=_precisions,
         metavar="LIST",
-        help="of fp32, fp16, bf16, int8, fp8 (default: all below fp32 whose proof the bundle holds, or fp32)",
+        help="any of fp32, fp16, bf16, int8, fp8 (default: all below fp32 that passed the export's gate, else fp32)",
     )
     parser.add_argument(
         "--se",
         choices=("auto", "native", "pooled", "plugin"),
         default="auto",
-        help="SE blocks by TensorRT's own layers, by them with average pools for means, by this project's kernels, or "
-        "the fastest on this GPU (default)",
+        help="compute SE blocks by TensorRT's own layers (native), the same with average pools as means (pooled), this "
+        "project's kernels (plugin), or the fastest of these on this GPU (auto, the default)",
     )
-    parser.add_argument("--max-batch", type=_batch, default=32, help="batches of 1, 2, 4 … up to it (default: 32)")
-    parser.add_argument("--workspace-mib", type=_batch, default=4096, help="for one kernel (default: 4096)")
-    parser.add_argument("--gpu", type=_index, default=0, help="which of CUDA's devices (default: 0)")
-    parser.add_argument("--cache-dir", type=Path, default=Path("~/.cache/sesame"), help="default: %(default)s")
-    parser.add_argument("--rebuild", action="store_true", help="also what is there already")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--max-batch", type=_batch, default=32, help="build for batches of 1, 2, 4 … up to this (default: 32)"
+    )
+    parser.add_argument(
+        "--workspace-mib", type=_batch, default=4096, help="most scratch memory of a kernel (default: 4096)"
+    )
+    parser.add_argument("--gpu", type=_index, default=0, help="index of the CUDA device (default: 0)")
+    parser.add_argument(
+        "--cache-dir", type=Path, default=Path("~/.cache/sesame"), help="the folder for plans (default: %(default)s)"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="build plans again that are there already")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
 
 
-def build_engine(told: argparse.Namespace) -> int:
-    if told.end_with_stdin:
+def build_engine(arguments: argparse.Namespace) -> int:
+    if arguments.end_with_stdin:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    bundle = files.read(files.newest(told.bundle))
-    gpu = _gpu(told.gpu)
-    wanted = [_PRECISIONS[name] for name in told.precisions] if told.precisions else worth_building(bundle, gpu)
-    try:
-        from export.tensorrt.planning import Wish, planned
-    except (ImportError, OSError) as error:  # the latter where a library of it is missing
-        raise ExportError(f"TensorRT cannot be used ({error}): run `pip install '.[gpu]'`.") from error
-    wish = Wish(told.se, _sizes(told.max_batch), told.workspace_mib * _MIB, told.rebuild)
-    store, progress, failed = Store(told.cache_dir), Progress(), 0
+    bundle = files.read(files.newest(arguments.bundle))
+    gpu = _gpu(arguments.gpu)
+    named = [_GRAPH_PRECISIONS[name] for name in arguments.precisions or ()]
+    build = _plan_builder(bundle, gpu, arguments)
     plans: list[Plan] = []
-    for precision in wanted:
-        if not has_arithmetic(gpu, precision):
-            print(f"{precision}: {gpu.name} has no arithmetic of it.", file=sys.stderr)
-            failed = 1
-            continue
+    failed = 0
+    for precision in named or worth_building(bundle, gpu):
         try:
-            plans.append(planned(bundle, precision, gpu, wish, store, progress))
+            plans.append(build(precision))
         except (BundleError, ExportError, PlanError) as error:
-            told_why = " ".join(str(error).split())  # one line: whoever started this shows the last one
-            print(f"{precision}: {told_why}", file=sys.stderr)
+            why = " ".join(str(error).split())  # in one line: the server, where it starts this, reports the last line
+            print(f"{precision}: {why}", file=sys.stderr)
             failed = 1
-    print(_json(plans) if told.json else "\n".join(map(_told, plans)))
+    print(_json(plans) if arguments.json else "\n".join(map(_summary, plans)))
     return failed
 
 
+def _plan_builder(bundle: Bundle, gpu: Gpu, arguments: argparse.Namespace) -> Callable[[str], Plan]:
+    """What finds or builds the plan of a precision. Raises ExportError where TensorRT cannot be used."""
+    try:
+        from export.tensorrt.planning import PlanOptions, find_or_build_plan
+    except (ImportError, OSError) as error:  # OSError where one of its shared libraries is missing
+        raise ExportError(f"TensorRT cannot be used ({error}): run `pip install '.[gpu]'`.") from error
+    options = PlanOptions(arguments.se, _sizes(arguments.max_batch), arguments.workspace_mib * _MIB, arguments.rebuild)
+    store, progress = Store(arguments.cache_dir), Progress()
+
+    def build(precision: str) -> Plan:
+        if not has_arithmetic(gpu, precision):
+            raise ExportError(f"{gpu.name} does not support this precision.")
+        return find_or_build_plan(bundle, precision, gpu, options, store, progress)
+
+    return build
+
+
 def _end_with_stdin() -> None:
-    """Whoever started this has gone, perhaps without a chance to say so. Nothing is half-written: see `plans.store`."""
-    while os.read(0, 4096):  # not sys.stdin, whose lock would hold the interpreter's own end up
+    """End the process when standard input closes, in a thread of its own: the server that started it has ended.
+
+    No file is left half-written, see `trt.store`.
+    """
+    while os.read(0, 4096):  # not sys.stdin, whose lock would delay the end of the interpreter
         pass
     os._exit(130)
 
@@ -97,11 +119,11 @@ def _gpu(index: int) -> Gpu:
     except NoGpu as error:
         raise ExportError(f"No engine can be built: {error}.") from error
     except IndexError:
-        raise ExportError(f"There is no GPU {index}: CUDA counts {len(gpus())} from 0.") from None
+        raise ExportError(f"There is no GPU {index}: CUDA has {len(gpus())}, counted from 0.") from None
 
 
 def _sizes(most: int) -> tuple[int, ...]:
-    """1, 2, 4 … and the most images in a batch."""
+    """1, 2, 4 … below the largest batch size, and that one."""
     return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
 
 
@@ -109,25 +131,25 @@ def _json(plans: list[Plan]) -> str:
     return json.dumps([{"plan": str(plan.path), **dataclasses.asdict(plan.sidecar)} for plan in plans], indent=1)
 
 
-def _told(plan: Plan) -> str:
-    """A plan for people."""
+def _summary(plan: Plan) -> str:
+    """The facts of a plan, for people."""
     known = plan.sidecar
     lines = [f"{plan.path}  {known.precision}, SE {known.se}, {known.bytes / _MIB:.0f} MiB"]
     for way, seconds in known.seconds.items():
         rates = ", ".join(f"{int(size) / duration:.0f} in {size}s" for size, duration in seconds.items())
         lines.append(f"  SE {way}: images/s {rates}")
     if known.layers:
-        of_se = f"{len(known.layers.se)} of them of SE, {known.layers.reformats} reformat"
-        lines.append(f"  {known.layers.count} layers, {of_se}")
-    lines.append(f"  probe max |Δp| {known.parity.max_dp:.1e}, best class kept for {known.parity.top1_agreement:.1%}")
+        of_se = f"{len(known.layers.se)} compute SE, {known.layers.reformats} reformat tensors"
+        lines.append(f"  {known.layers.count} layers: {of_se}")
+    lines.append(f"  probe max |Δp| {known.parity.max_dp:.1e}, same best class for {known.parity.top1_agreement:.1%}")
     return "\n".join(lines)
 
 
 def _precisions(text: str) -> tuple[str, ...]:
-    wished = tuple(dict.fromkeys(text.split(",")))
-    if unknown := set(wished) - set(_PRECISIONS):
-        raise argparse.ArgumentTypeError(f"{min(unknown)!r} is none of {', '.join(_PRECISIONS)}")
-    return wished
+    chosen = tuple(dict.fromkeys(text.split(",")))
+    if unknown := set(chosen) - set(_GRAPH_PRECISIONS):
+        raise argparse.ArgumentTypeError(f"{min(unknown)!r} is none of {', '.join(_GRAPH_PRECISIONS)}")
+    return chosen
 
 
 def _batch(text: str) -> int:
@@ -138,5 +160,5 @@ def _batch(text: str) -> int:
 
 def _index(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of a GPU: 0, 1 …")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the index of a GPU: 0, 1 …")
     return int(text)

@@ -1,9 +1,9 @@
-"""The kernels of SE, in Triton: gate a map, scale a map, and scale, add and rectify it in one pass.
+"""SE's kernels, in Triton: gate a map, scale a map, and scale, add and rectify it in one pass.
 
-Arguments stand in the order in which TensorRT passes them to a plugin's kernel: pointers of inputs, whole numbers,
-pointer of the output. All that a plan fixes is a constant of the kernel; only the number of images is not. A map is
-NCHW or, `CHANNELS_LAST`, NHWC, which TensorRT's HWC8 is where C % 8 == 0. Sums are float32 in every precision. NaN
-stays NaN through the ReLUs, so that a broken network is seen to be one.
+Arguments are in the order in which TensorRT passes them to a plugin's kernel: pointers of inputs, integers, pointer of
+the output. Everything but the number of images is fixed in a plan and a constant of the kernel. A map is NCHW or, with
+`CHANNELS_LAST`, NHWC, which equals TensorRT's HWC8 where C % 8 == 0. Sums are float32 in every precision. NaN stays NaN
+through the ReLUs, so that a broken network is noticed.
 """
 
 import triton
@@ -18,14 +18,14 @@ def se_gate(
     CHANNELS: tl.constexpr, SQUEEZED: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     ALL_CHANNELS: tl.constexpr, SOME_SQUEEZED: tl.constexpr, SOME_PIXELS: tl.constexpr,
 ):  # fmt: skip
-    """gate = σ(w2·relu(w1·mean(x) + b1) + b2), of one image a program.
+    """gate = σ(w2·relu(w1·mean(x) + b1) + b2); one program computes one image.
 
     x (N, CHANNELS, H, W) with H·W = PIXELS, w1 (SQUEEZED, CHANNELS), b1 (SQUEEZED,), w2 (CHANNELS, SQUEEZED), b2 and
     each row of gate (CHANNELS,). ALL_CHANNELS, SOME_SQUEEZED and SOME_PIXELS are the sizes of tiles: powers of two, the
     first no less than CHANNELS.
 
-    One program an image leaves most of a GPU idle where maps are large, as in a network's first stages. There the pool
-    stays the runtime's own and x is its result, PIXELS = 1, whose mean is itself.
+    One program per image leaves most of a GPU idle where maps are large, as in a network's first stages. There the
+    runtime's own pool computes the mean and x is its result, with PIXELS = 1.
     """
     image = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, ALL_CHANNELS)
@@ -43,7 +43,7 @@ def se_gate(
         inside = known[:, None] & (row < SQUEEZED)[None, :]
         weight = tl.load(w2 + column, mask=inside, other=0.0).to(tl.float32)
         excited += tl.sum(weight * squeezed[None, :], 1)
-    # exp overflows to infinity for a very negative sum, whose gate is then 0, as it should be
+    # for a very negative sum exp overflows to infinity, and the gate is 0, which is correct
     answer = 1.0 / (1.0 + tl.exp(-excited))
     tl.store(gate + image * CHANNELS + channel, answer.to(gate.dtype.element_ty), mask=known)
 
@@ -78,7 +78,10 @@ def se_scale(
     x, gate, images, y,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """y = gate·x, BLOCK elements of flat memory a program. x, y (images, CHANNELS, H, W), gate (images, CHANNELS)."""
+    """y = gate·x; one program computes BLOCK elements of flat memory.
+
+    x, y (images, CHANNELS, H, W), gate (images, CHANNELS).
+    """
     at, inside, row = _elements(images, CHANNELS, PIXELS, CHANNELS_LAST, BLOCK)
     scaled = tl.load(x + at, mask=inside).to(tl.float32) * tl.load(gate + row, mask=inside).to(tl.float32)
     tl.store(y + at, scaled.to(y.dtype.element_ty), mask=inside)
@@ -89,7 +92,7 @@ def se_scale_add_relu(
     x, gate, residual, images, y,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """y = relu(gate·x + residual), otherwise as `se_scale`. x and residual are read once: all that must move moves."""
+    """y = relu(gate·x + residual), otherwise as `se_scale`. x and residual are read once, y is written once."""
     at, inside, row = _elements(images, CHANNELS, PIXELS, CHANNELS_LAST, BLOCK)
     scaled = tl.load(x + at, mask=inside).to(tl.float32) * tl.load(gate + row, mask=inside).to(tl.float32)
     total = scaled + tl.load(residual + at, mask=inside).to(tl.float32)
@@ -100,10 +103,10 @@ def se_scale_add_relu(
 def _elements(
     images, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """This program's elements, which of them there are, and the element of the gates that each is scaled by.
+    """The offsets of this program's elements, which of them exist, and the offset of each one's gate.
 
-    Only a block's beginning needs 64 bits and a true division: within a block, where images and channels are counted
-    from the image in which it begins, 32 bits and divisions by constants do.
+    Only the start of a block needs 64 bits and a real division. Within a block, images and channels are counted from
+    the image in which it starts, so that 32 bits and divisions by constants are enough.
     """
     start = tl.program_id(0).to(tl.int64) * BLOCK
     image = start // (CHANNELS * PIXELS)

@@ -1,4 +1,4 @@
-"""Planning: for each graph of a bundle the plan that is fastest on this GPU, unless it is there already."""
+"""Planning: finds or builds the fastest plan of a bundle's graph on this GPU."""
 
 import dataclasses
 import datetime
@@ -8,33 +8,33 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorrt as trt
+import tensorrt
 
 from bundle.files import Bundle
-from export import outline
+from export.graphs import se_functions, surgery
 from export.progress import Progress
-from export.tensorrt import build, layers, pooled, timing, ways
+from export.tensorrt import build, layers, network, pooled, timing, ways
 from export.tensorrt.build import Builder
 from export.tensorrt.timing import Seconds
-from export.tensorrt.ways import Made
-from plans import sidecar
-from plans.errors import PlanError
-from plans.gpus import Gpu
-from plans.runner import TENSORRT
-from plans.sidecar import Sidecar, Target, Way
-from plans.store import Plan, Store
+from export.tensorrt.ways import BuiltPlan
+from trt import sidecar
+from trt.errors import PlanError
+from trt.gpus import Gpu
+from trt.runner import TENSORRT
+from trt.sidecar import Sidecar, Target, Way
+from trt.store import Plan, Store
 
 log = logging.getLogger(__name__)
 
 
-_FILES = [str(module.__file__) for module in (build, outline, pooled, ways)]
+_FILES = [str(module.__file__) for module in (build, network, se_functions, surgery, pooled, ways)]
 _CODE = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _FILES)).hexdigest()
-"""Of what decides how a graph becomes a plan, besides the kernels."""
+"""SHA-256 of the code that decides how a graph becomes a plan, without the kernels."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What was asked for. `se`: native, pooled, plugin, or auto, the fastest of them."""
+class PlanOptions:
+    """The user's options. `se`: native, pooled, plugin, or auto for the fastest of them."""
 
     se: str
     batches: tuple[int, ...]
@@ -42,28 +42,33 @@ class Wish:
     rebuild: bool
 
 
-def planned(bundle: Bundle, precision: str, gpu: Gpu, wish: Wish, kept: Store, progress: Progress) -> Plan:
-    """The plan of that graph, built if the cache has none of this very kind. Raises ExportError or PlanError."""
-    wanted = ways.ways(wish.se)
+def find_or_build_plan(
+    bundle: Bundle, precision: str, gpu: Gpu, options: PlanOptions, store: Store, progress: Progress
+) -> Plan:
+    """The plan of the bundle's graph in that precision; built unless the store has exactly this plan.
+
+    Raises ExportError or PlanError.
+    """
+    selected = ways.select_ways(options.se)
     target = Target.of(gpu, TENSORRT)
-    made_from = _made_from(bundle, precision, target, wish, wanted)
-    key = sidecar.key(made_from)
-    with kept.lock(lambda: progress.step("waiting for another build")):
-        if not wish.rebuild and (plan := _whole(kept.get(key))):
-            progress.step(f"{precision}: there already, as {plan.path.name}")
+    dependencies = _dependencies(bundle, precision, target, options, selected)
+    key = sidecar.key(dependencies)
+    with store.lock(lambda: progress.step("waiting until another build ends")):
+        if not options.rebuild and (plan := _whole(store.get(key))):
+            progress.step(f"{precision}: already built, {plan.path.name}")
             return plan
-        builder = Builder(wish.batches, wish.workspace_bytes, gpu.index, target, kept)
-        made = ways.made(wanted, bundle, precision, gpu, builder, progress)
-        seconds = timing.measured({way: one.runner for way, one in made.items()}, bundle.probe.pixels)
+        builder = Builder(options.batches, options.workspace_bytes, gpu.index, target, store)
+        built = ways.build_ways(selected, bundle, precision, gpu, builder, progress)
+        seconds = timing.measure({way: one.runner for way, one in built.items()}, bundle.probe.pixels)
         way = timing.fastest(seconds)
-        made_from = _made_from(bundle, precision, target, wish, tuple(made))  # one that failed may be tried again
-        plan = kept.put(made[way].data, _sidecar(bundle, precision, target, made_from, way, made[way], seconds))
-        progress.step(f"{precision}: keeping SE {way}, as {plan.path.name}")
+        dependencies = _dependencies(bundle, precision, target, options, tuple(built))  # without those that failed
+        plan = store.put(built[way].data, _sidecar(bundle, precision, target, dependencies, way, built[way], seconds))
+        progress.step(f"{precision}: SE {way} is fastest, saved as {plan.path.name}")
         return plan
 
 
 def _whole(plan: Plan | None) -> Plan | None:
-    """The plan, if it can still be used."""
+    """The plan if its file is whole, else None."""
     try:
         if plan:
             plan.read()
@@ -73,17 +78,19 @@ def _whole(plan: Plan | None) -> Plan | None:
         return None
 
 
-def _made_from(bundle: Bundle, precision: str, target: Target, wish: Wish, wanted: tuple[Way, ...]) -> dict[str, str]:
-    """All that a plan depends on: with any other value it is another plan."""
+def _dependencies(
+    bundle: Bundle, precision: str, target: Target, options: PlanOptions, selected: tuple[Way, ...]
+) -> dict[str, str]:
+    """Everything that a plan depends on. Its key is made from these values: if one changes, it is another plan."""
     return {
         "schema": str(sidecar.SCHEMA),
         "graph": bundle.graph(precision)[0].sha256,
         "precision": precision,
-        "parser": str(trt.get_nv_onnx_parser_version()),
-        "batches": json.dumps(wish.batches),
-        "workspace_bytes": str(wish.workspace_bytes),
-        "se": "+".join(wanted),
-        "kernels": ways.kernels().fingerprint() if "plugin" in wanted else "",
+        "parser": str(tensorrt.get_nv_onnx_parser_version()),
+        "batches": json.dumps(options.batches),
+        "workspace_bytes": str(options.workspace_bytes),
+        "se": "+".join(selected),
+        "kernels": ways.load_plugins().fingerprint() if "plugin" in selected else "",
         "code": _CODE,
         **dataclasses.asdict(target),
         "multiprocessors": str(target.multiprocessors),
@@ -94,25 +101,25 @@ def _sidecar(
     bundle: Bundle,
     precision: str,
     target: Target,
-    made_from: dict[str, str],
+    dependencies: dict[str, str],
     way: Way,
-    made: Made,
+    built: BuiltPlan,
     seconds: dict[Way, Seconds],
 ) -> Sidecar:
     return Sidecar(
         schema=sidecar.SCHEMA,
-        key=sidecar.key(made_from),
+        key=sidecar.key(dependencies),
         created=datetime.datetime.now(datetime.UTC).isoformat(),
         bundle=f"{bundle.manifest.name}/{bundle.manifest.version}",
         graph_sha256=bundle.graph(precision)[0].sha256,
         precision=precision,
         se=way,
         target=target,
-        batch_sizes=tuple(made.runner.sizes),
-        made_from=made_from,
+        batch_sizes=tuple(built.runner.sizes),
+        made_from=dependencies,
         seconds=dict(seconds),
-        parity=made.parity,
-        layers=layers.inspected(made.runner.engine, [row.name for row in bundle.manifest.architecture.se_blocks]),
-        sha256=hashlib.sha256(made.data).hexdigest(),
-        bytes=len(made.data),
+        parity=built.parity,
+        layers=layers.inspect_layers(built.runner.engine, [row.name for row in bundle.manifest.architecture.se_blocks]),
+        sha256=hashlib.sha256(built.data).hexdigest(),
+        bytes=len(built.data),
     )

@@ -1,18 +1,19 @@
-"""Pooled: the means of SE blocks as average pools, for which TensorRT has kernels of another kind."""
+"""Pooled: replaces the means in SE blocks by average pools, for which TensorRT has other kernels."""
 
 from collections.abc import Sequence
 
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from export.outline import map_sizes
+from export.graphs.se_functions import map_sizes
+from export.graphs.surgery import serialize
 
 
-def pooled(model: bytes, blocks: Sequence[str]) -> tuple[bytes, int]:
-    """The graph with an AveragePool of the whole map in the place of each SE block's mean, and how many there are.
+def use_average_pools(model: bytes, blocks: Sequence[str]) -> tuple[bytes, int]:
+    """The graph with an AveragePool over the whole map in place of each SE block's mean, and the number of them.
 
-    Means are nodes `<block>/se/…/ReduceMean` over maps (N, C, H, W) of known size; others stay. In fp16 TensorRT copies
-    such a map into another layout before it takes the mean. A pool reads the map as it lies.
+    Only nodes `<block>/se/…/ReduceMean` over maps (N, C, H, W) of known size are replaced. In fp16 TensorRT copies such
+    a map into another layout before it computes a mean; a pool reads the map in its own layout.
     """
     loaded = onnx.load_from_string(model)
     sizes = map_sizes(loaded)
@@ -25,12 +26,11 @@ def pooled(model: bytes, blocks: Sequence[str]) -> tuple[bytes, int]:
     for node in means:
         window = sizes[node.input[0]]
         node.CopyFrom(helper.make_node("AveragePool", node.input[:1], node.output, node.name, kernel_shape=window))
-    onnx.checker.check_model(loaded, full_check=True)
-    return loaded.SerializeToString(deterministic=True), len(means)
+    return serialize(loaded), len(means)
 
 
 def _is_mean(node: NodeProto, blocks: Sequence[str], spatial: set[str]) -> bool:
-    """Whether it is an SE block's mean over height and width that keeps both."""
+    """Whether the node is an SE block's mean over height and width that keeps both dimensions."""
     kept = all(item.i for item in node.attribute if item.name == "keepdims")
     over = node.op_type == "ReduceMean" and len(node.input) > 1 and node.input[1] in spatial
     return over and kept and any(node.name.startswith(f"{block}/se/") for block in blocks)

@@ -1,4 +1,4 @@
-"""Timing: how fast ways to compute the same network are on this GPU, in turns."""
+"""Timing: measures on this GPU how fast different plans of the same network are."""
 
 import math
 import statistics
@@ -9,17 +9,17 @@ from typing import TypeVar
 import numpy as np
 
 from bundle.images import Pixels
-from plans.runner import Runner
+from trt.runner import Runner
 
 Seconds = dict[str, float]
-"""Of a batch, with the copies to and from the GPU, by its size."""
+"""Seconds of a batch, including the copies to and from the GPU, by batch size."""
 
 W = TypeVar("W", bound=str)
 _ROUNDS = 15
 
 
-def measured(runners: Mapping[W, Runner], pixels: Pixels) -> dict[W, Seconds]:
-    """The median of each way and batch size. Ways take turns, so that a drift of the clock meets them all."""
+def measure(runners: Mapping[W, Runner], pixels: Pixels) -> dict[W, Seconds]:
+    """The median for each way and batch size. Ways take turns, so that changes of the GPU's clock affect all alike."""
     found: dict[W, Seconds] = {way: {} for way in runners}
     sizes = next(iter(runners.values())).sizes
     for size in sizes:
@@ -31,7 +31,7 @@ def measured(runners: Mapping[W, Runner], pixels: Pixels) -> dict[W, Seconds]:
 
 
 def fastest(seconds: Mapping[W, Seconds]) -> W:
-    """The way with the least geometric mean over the batch sizes; of equals the first."""
+    """The way with the smallest geometric mean over the batch sizes; the first of equal ones."""
     return min(seconds, key=lambda way: math.fsum(map(math.log, seconds[way].values())))
 
 

@@ -31,13 +31,13 @@ RESIDUAL = (
     CAFFE_SENET,
     TORCHVISION,
 )
-"""Those of SE-ResNet and its kin, in the order in which they are asked: a stricter one before a laxer one."""
+"""The formats of SE-ResNets, in the order in which they are tried: the stricter ones first."""
 
 FORMATS = (*RESIDUAL, CAFFE_INCEPTION, *CANONICAL)
 
 
 def named(name: str) -> Format:
-    """The format of that name; CheckpointError where there is none."""
+    """The format of that name. Raises CheckpointError where there is none."""
     for known in FORMATS:
         if known.name == name:
             return known

@@ -1,22 +1,22 @@
 """The SE networks that the paper's authors published (hujie-frank/SENet): `.caffemodel` files of the original Caffe.
 
-Blue, green, red of 0..255 less a mean; classes in the order of the ILSVRC development kit; pooling unpadded and rounded
-up; the stride in the first 1x1 of SE-ResNets and in the 3x3 of SE-ResNeXts and SENet-154. The files say strides,
-padding and epsilon themselves.
+Input: blue, green, red, 0..255 minus a mean. Classes: in the order of the ILSVRC development kit. Pooling: without
+padding, output size rounded up. SE-ResNets stride in the first 1x1, SE-ResNeXts and SENet-154 in the 3x3. Strides,
+padding and epsilon are read from the files themselves.
 """
 
 from models.checkpoint import Checkpoint
-from models.design import Traits, Variant
-from models.fit import Fit
+from models.evaluation import EvaluationTransform
 from models.formats.format import Format
 from models.formats.names import Names
+from models.networks.design import Traits, Variant
 from models.tensors import Tensors
 
 _UNIT, _OURS = "conv{stage+1}_{unit+1}", "layer{stage}.{unit}"
 
 
 def _normalised(theirs: str, convolution: str, norm: str) -> tuple[tuple[str, str], ...]:
-    """A convolution and its BatchNorm, of which Caffe has the statistics in one layer and the scale in another."""
+    """Pairs for a convolution and its BatchNorm. Caffe has its statistics in one layer and its scale in another."""
     return (theirs, convolution), (f"{theirs}/bn", norm), (f"{theirs}/bn/scale", norm)
 
 
@@ -30,11 +30,11 @@ _UNITS = (
     ("classifier", "fc"),
 )
 _SE = r"conv\d+_\d+_1x1_down\.weight"
-FIT = Fit(mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), bgr=True)
+TRANSFORM = EvaluationTransform(mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), bgr=True)
 
 
 def _traits(tensors: Tensors, source: Checkpoint) -> Traits:
-    """By the layers of the file: which convolution of conv3_1 strides, and whether the first pooling pads."""
+    """From the layers in the file: which convolution of conv3_1 strides, and whether the first pooling pads."""
     layers = source.layers
     first = layers.get("conv3_1_1x1_reduce", {}).get("stride", 1) > 1
     padded = layers.get("pool1/3x3_s2", {}).get("pad", 0) > 0
@@ -53,7 +53,7 @@ CAFFE = Format(
     marks=(_SE, r"conv1/7x7_s2\.weight"),
     names=Names(*_normalised("conv1/7x7_s2", "conv1", "bn1"), *_UNITS),
     traits=_traits,
-    fit=FIT,
+    transform=TRANSFORM,
     labels="imagenet-1k-devkit",
 )
 
@@ -67,6 +67,6 @@ CAFFE_SENET = Format(
         *_UNITS,
     ),
     traits=_traits,
-    fit=FIT,
+    transform=TRANSFORM,
     labels="imagenet-1k-devkit",
 )

@@ -1,22 +1,22 @@
-"""The paper's other networks, of which nobody published weights: read under the names that our own networks have.
+"""The paper's other networks, whose tensors have the names of our own networks: nobody published weights of them.
 
-Save a network of yours as .safetensors with those names; `python -m export inspect` tells what is missing or extra.
-SE-BN-Inception also has a published Caffe model, under the names of its layers.
+Save your own network as .safetensors with these names; `python -m export inspect` reports what is missing or extra.
+Of SE-BN-Inception there is also a published Caffe model, whose tensors have the names of its layers.
 """
 
 import re
 
-from models.design import Traits
-from models.fit import Fit
-from models.fixed import Family
-from models.formats.caffe import FIT
+from models.evaluation import EvaluationTransform
+from models.formats.caffe import TRANSFORM
 from models.formats.format import Format, always
 from models.formats.names import Names
-from models.sebninception import MODULES, SE_BN_INCEPTION
-from models.seinceptionresnet import SE_INCEPTION_RESNET_V2
-from models.semobilenet import SE_MOBILENET
-from models.seshufflenet import SE_SHUFFLENET
-from models.sevgg import SE_VGG_16
+from models.networks.design import Traits
+from models.networks.family import Family
+from models.networks.sebninception import MODULES, SE_BN_INCEPTION
+from models.networks.seinceptionresnet import SE_INCEPTION_RESNET_V2
+from models.networks.semobilenet import SE_MOBILENET
+from models.networks.seshufflenet import SE_SHUFFLENET
+from models.networks.sevgg import SE_VGG_16
 
 
 def _canonical(family: Family) -> Format:
@@ -25,13 +25,13 @@ def _canonical(family: Family) -> Format:
         marks=(re.escape(family.mark),),
         names=Names(),
         traits=always(Traits()),
-        fit=Fit(family.size, family.resize_to),
+        transform=EvaluationTransform(family.size, family.resize_to),
         read=family.read,
     )
 
 
 def _inception_pairs() -> tuple[tuple[str, str], ...]:
-    """Each ConvNorm of ours is a convolution, a BatchNorm and a Scale of Caffe's."""
+    """Each ConvNorm here is a convolution, a BatchNorm and a Scale in Caffe."""
     ours = {"conv1/7x7_s2": "conv1", "conv2/3x3_reduce": "reduce2", "conv2/3x3": "conv2"}
     branches = {
         "1x1": "single",
@@ -53,7 +53,7 @@ CAFFE_INCEPTION = Format(
     marks=(r"inception_3a_1x1_down\.weight",),
     names=Names(*_inception_pairs()),
     traits=always(Traits()),
-    fit=FIT,
+    transform=TRANSFORM,
     labels="imagenet-1k-devkit",
     read=SE_BN_INCEPTION.read,
 )

@@ -1,38 +1,39 @@
-"""Format: how one family of training code names tensors, and what it does to photos before the network sees them."""
+"""Format: how one training code names tensors, and how it prepares photos for the network."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.checkpoint import Checkpoint
-from models.design import Design, Traits
-from models.fit import Fit
+from models.evaluation import EvaluationTransform
 from models.formats.names import Names
-from models.reading import read
+from models.networks.design import Design, Traits
+from models.seresnet_reader import read
 from models.tensors import Tensors
 
-Told = Callable[[Tensors, Checkpoint], Traits]
-"""What a format knows besides the tensors, given those under canonical names and the file they came from."""
+FindTraits = Callable[[Tensors, Checkpoint], Traits]
+"""Finds what no tensor's shape shows, from the tensors under canonical names and the checkpoint they came from."""
 
 
-def always(traits: Traits) -> Told:
-    """The same traits for every file."""
+def always(traits: Traits) -> FindTraits:
+    """A function that returns the same traits for every file."""
     return lambda tensors, source: traits
 
 
 @dataclass(frozen=True)
 class Format:
-    """One reader: recognises tensors by their names, renames them to the canonical form, states what they hide.
+    """Recognises tensors by their names, renames them to the canonical names, and states what they do not show.
 
-    `marks` are expressions, each of which must match the whole name of some tensor. `transposed` are canonical names
-    that the format holds as (in, out). `labels` is the class order of its published thousand-class weights.
+    `marks` are regular expressions. Each of them must match the whole name of a tensor. `transposed` matches the
+    canonical names of weights that the format stores as (in, out). `labels` is the label set whose order the classes of
+    its published weights have. `read` makes the design of the network from canonical tensors and traits.
     """
 
     name: str
     marks: tuple[str, ...]
     names: Names
-    traits: Told
-    fit: Fit = Fit()
+    traits: FindTraits
+    transform: EvaluationTransform = EvaluationTransform()
     transposed: str = ""
     labels: str = "imagenet-1k"
     read: Callable[[Tensors, Traits], Design] = read
@@ -41,7 +42,7 @@ class Format:
         return all(any(re.fullmatch(mark, key) for key in tensors) for mark in self.marks)
 
     def canonical(self, tensors: Tensors) -> Tensors:
-        """The tensors under canonical names, those of unknown name as they are; 2-D weights of SE blocks as 1x1."""
+        """The tensors under canonical names; unknown names stay. SE weights (out, in) become (out, in, 1, 1)."""
         renamed = {}
         for key, value in tensors.items():
             name = self.names.ours(key) or key
@@ -53,5 +54,5 @@ class Format:
         return renamed
 
     def original(self, name: str) -> str:
-        """What the format calls a canonical tensor."""
+        """The format's own name of a canonical tensor."""
         return self.names.theirs(name) or name

@@ -1,14 +1,14 @@
-"""Cadene's pretrained-models.pytorch, which timm keeps as `legacy_*`: ported from the original Caffe networks.
+"""Cadene's pretrained-models.pytorch, which timm has as `legacy_*`: ported from the original Caffe networks.
 
-They stride and pool as those do: SE-ResNets in the first 1x1 convolution, SE-ResNeXts and SENet-154 in the 3x3. The
-18- and 34-layer networks, timm's own, have one ReLU more than others: before the SE block.
+They stride and pool as the originals do: SE-ResNets stride in the first 1x1 convolution, SE-ResNeXts and SENet-154 in
+the 3x3. The networks with 18 and 34 layers, added by timm, have one more ReLU than others, before the SE block.
 """
 
 from models.checkpoint import Checkpoint
-from models.design import Traits
 from models.formats.format import Format, always
 from models.formats.names import Names
-from models.reading import groups, is_bottleneck
+from models.networks.design import Traits
+from models.seresnet_reader import groups, is_bottleneck
 from models.tensors import Tensors
 
 _UNITS = (

@@ -1,11 +1,11 @@
-"""MMPretrain and MMClassification: a `backbone.` and a `head.`, the SE layer as two wrapped convolutions.
+"""MMPretrain and MMClassification: names begin with `backbone.` or `head.`; an SE layer is two wrapped convolutions.
 
-Its `style='caffe'`, of which no published weights exist, strides in the first 1x1: say `--variant C` then.
+Their `style='caffe'` strides in the first 1x1 (`--variant C`). No weights of that style are published.
 """
 
-from models.design import Traits
 from models.formats.format import Format, always
 from models.formats.names import Names
+from models.networks.design import Traits
 
 MMPRETRAIN = Format(
     name="mmpretrain",

@@ -1,9 +1,9 @@
-"""moskomule/senet.pytorch: torchvision's ResNet with SE layers of two bias-free linear maps, and its CIFAR networks."""
+"""moskomule/senet.pytorch: torchvision's ResNet with SE layers of two linear layers without bias; also for CIFAR."""
 
-from models.design import Traits
-from models.fit import Fit
+from models.evaluation import EvaluationTransform
 from models.formats.format import Format, always
 from models.formats.names import Names
+from models.networks.design import Traits
 
 _SE = r"layer\d+\.\d+\.se\.fc\.0\.weight"
 _NAMES = Names(
@@ -23,7 +23,7 @@ MOSKOMULE_CIFAR = Format(
     marks=(_SE,),
     names=_NAMES,
     traits=always(Traits(variant="A", stem="3x3s1")),
-    fit=Fit(
+    transform=EvaluationTransform(
         size=32,
         resize_to=32,
         mean=(0.4914 * 255, 0.4822 * 255, 0.4465 * 255),  # of CIFAR-10's training pixels

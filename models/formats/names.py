@@ -1,4 +1,4 @@
-"""Names: how one family of training code names a network's modules beside our canonical names, both ways."""
+"""Names: translates between the tensor names of a training code and the canonical names, both ways."""
 
 import re
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ _NUMBER = re.compile(r"\{(\w+?)(?:([+-]\d+))?\}")
 
 
 class Names:
-    """Pairs of templates, theirs first, in which `{block}` stands for a number and `{block+1}` for one more.
+    """Pairs of templates: theirs, ours. In a template, `{block}` stands for a number and `{block+1}` for the next one.
 
-    A template names a module; the last part of a tensor's name (`weight`, `running_mean`) is kept, or translated by
-    `leaves`. The first pair that fits counts.
+    A template names a module. The last part of a tensor's name (`weight`, `running_mean`) stays, unless `leaves`
+    translates it. The first pair that matches is used.
     """
 
     def __init__(self, *pairs: tuple[str, str], leaves: Mapping[str, str] | None = None) -> None:
@@ -20,16 +20,16 @@ class Names:
         self._leaves_back = {ours: theirs for theirs, ours in self._leaves.items()}
 
     def ours(self, name: str) -> str | None:
-        """The canonical name of a tensor of theirs, None for one that the pairs do not know."""
-        return _translated(name, self._there, self._leaves)
+        """The canonical name of one of their tensors. None where no pair matches."""
+        return _translate(name, self._there, self._leaves)
 
     def theirs(self, name: str) -> str | None:
-        """Their name of a canonical tensor."""
-        return _translated(name, self._back, self._leaves_back)
+        """Their name of a canonical tensor. None where no pair matches."""
+        return _translate(name, self._back, self._leaves_back)
 
 
 def _pattern(template: str) -> tuple[re.Pattern[str], dict[str, int]]:
-    """An expression for a template's modules, and by how much each number of it exceeds its placeholder."""
+    """A regular expression for the modules of a template, and what the template adds to each of its numbers."""
     shifts = {found[1]: int(found[2] or 0) for found in _NUMBER.finditer(template)}
     literal = _NUMBER.split(template)  # text, name, shift, text, …
     parts = [re.escape(text) for text in literal[::3]]
@@ -38,7 +38,7 @@ def _pattern(template: str) -> tuple[re.Pattern[str], dict[str, int]]:
     return re.compile(joined), shifts
 
 
-def _translated(
+def _translate(
     name: str, pairs: list[tuple[tuple[re.Pattern[str], dict[str, int]], str]], leaves: Mapping[str, str]
 ) -> str | None:
     module, _, leaf = name.rpartition(".")
@@ -46,9 +46,9 @@ def _translated(
         found = pattern.fullmatch(module)
         if found:
             numbers = {key: int(value) - shifts[key] for key, value in found.groupdict().items()}
-            return f"{_filled(template, numbers)}.{leaves.get(leaf, leaf)}"
+            return f"{_fill(template, numbers)}.{leaves.get(leaf, leaf)}"
     return None
 
 
-def _filled(template: str, numbers: Mapping[str, int]) -> str:
+def _fill(template: str, numbers: Mapping[str, int]) -> str:
     return _NUMBER.sub(lambda found: str(numbers[found[1]] + int(found[2] or 0)), template)

@@ -1,11 +1,11 @@
-"""NVIDIA's DeepLearningExamples and its NGC files: the SE block is called `squeeze`, and so is its first layer.
+"""NVIDIA's DeepLearningExamples and NGC files: the SE block is named `squeeze`, and so is its first layer.
 
-NGC's files of 20.06 name stages `layer1` to `layer4`, later code `layers.0` to `layers.3`.
+Stages are named `layer1` to `layer4` in NGC's files of version 20.06, `layers.0` to `layers.3` in later code.
 """
 
-from models.design import Traits
 from models.formats.format import Format, always
 from models.formats.names import Names
+from models.networks.design import Traits
 
 NVIDIA = Format(
     name="nvidia",

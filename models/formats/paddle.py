@@ -1,8 +1,8 @@
-"""PaddleClas: `bb_0_0.conv0._conv`, linear maps as (in, out); its `_vd` networks average before a shortcut's 1x1."""
+"""PaddleClas: names as `bb_0_0.conv0._conv`, linear layers as (in, out). `_vd` networks have averaging shortcuts."""
 
-from models.design import Traits
 from models.formats.format import Format, always
 from models.formats.names import Names
+from models.networks.design import Traits
 
 _UNIT, _OURS = "bb_{stage-1}_{unit}", "layer{stage}.{unit}"
 _UNITS = (

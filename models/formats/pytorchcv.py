@@ -1,16 +1,16 @@
-"""pytorchcv (osmr/imgclsmob): `features.stageN.unitM`, and a stride that only a model's name tells.
+"""pytorchcv (osmr/imgclsmob): names as `features.stageN.unitM`. Only a model's name shows where it strides.
 
-Its `seresnet50b` strides in the 3x3 convolution, its `seresnet50` in the first 1x1; their tensors are the same.
+`seresnet50b` strides in the 3x3 convolution, `seresnet50` in the first 1x1, and their tensors have the same names.
 """
 
 import re
 
 from models.checkpoint import Checkpoint
-from models.design import Traits
-from models.fit import Fit
+from models.evaluation import EvaluationTransform
 from models.formats.format import Format, always
 from models.formats.names import Names
-from models.reading import groups, is_bottleneck
+from models.networks.design import Traits
+from models.seresnet_reader import groups, is_bottleneck
 from models.tensors import Tensors
 
 _UNIT, _OURS = "features.stage{stage}.unit{unit+1}", "layer{stage}.{unit}"
@@ -25,7 +25,7 @@ _SE = r"features\.stage\d+\.unit\d+\.se\.conv1\.weight"
 
 
 def _traits(tensors: Tensors, source: Checkpoint) -> Traits:
-    """The variant by the published files' names; of networks without 1x1 convolutions or with groups there is one."""
+    """The variant by the name of the file. Networks with basic units or with groups have only one variant."""
     if not is_bottleneck(tensors) or groups(tensors) > 1:
         return Traits(variant="A")
     named = re.match(r"seresnet\d+(b?)(?=\W|_|$)", source.file.lower())
@@ -62,10 +62,10 @@ PYTORCHCV_CIFAR = Format(
     marks=(_SE, r"features\.init_block\.conv\.weight"),
     names=Names(("features.init_block.conv", "conv1"), ("features.init_block.bn", "bn1"), ("output", "fc"), *_UNITS),
     traits=always(Traits(variant="A", stem="3x3s1")),
-    fit=Fit(
+    transform=EvaluationTransform(
         size=32,
         resize_to=32,
         mean=(0.4914 * 255, 0.4822 * 255, 0.4465 * 255),
-        std=(0.2023 * 255, 0.1994 * 255, 0.2010 * 255),  # as its data loaders state them
+        std=(0.2023 * 255, 0.1994 * 255, 0.2010 * 255),  # as in its data loaders
     ),
 )

@@ -1,17 +1,17 @@
-"""timm's `seresnet*`, `seresnext*`, `senet154`: its names are the canonical form.
+"""timm's `seresnet*`, `seresnext*` and `senet154`: their names are the canonical names.
 
-Deep stems (`conv1.0`, `conv1.3`, `conv1.6`) and averaging shortcuts (`downsample.1`, `downsample.2`) are read as well.
+Deep stems (`conv1.0`, `conv1.3`, `conv1.6`) and averaging shortcuts (`downsample.1`, `downsample.2`) are supported.
 """
 
-from models.design import Traits
-from models.fit import Fit
+from models.evaluation import EvaluationTransform
 from models.formats.format import Format, always
 from models.formats.names import Names
+from models.networks.design import Traits
 
 TIMM = Format(
     name="timm",
     marks=(r"layer\d+\.\d+\.se\.fc1\.weight",),
     names=Names(),
     traits=always(Traits(variant="A")),
-    fit=Fit(interpolation="bicubic"),  # timm's default, with a crop of 0.875
+    transform=EvaluationTransform(interpolation="bicubic"),  # timm's default, with a crop of 0.875
 )

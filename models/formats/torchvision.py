@@ -1,8 +1,8 @@
-"""torchvision's ResNet and ResNeXt, without SE blocks: also the trunks of the official Places365 networks."""
+"""torchvision's ResNet and ResNeXt, without SE blocks. The official Places365 networks have the same names."""
 
-from models.design import Traits
 from models.formats.format import Format, always
 from models.formats.names import Names
+from models.networks.design import Traits
 
 TORCHVISION = Format(
     name="torchvision",

@@ -1,7 +1,7 @@
 """Caffe's `.caffemodel`: a protobuf message that holds a network's layers with their weights. No Caffe is needed.
 
-Field numbers are those of caffe.proto (BVLC/caffe, BSD licence). Only the fields that are read here are declared, and
-packed floats are declared as bytes, which they are on the wire: hundreds of megabytes are then not copied number by
+Field numbers are those of caffe.proto (BVLC/caffe, BSD licence). Only the fields that are read here are declared.
+Packed floats are declared as bytes, which have the same encoding: so hundreds of megabytes are not copied number by
 number.
 """
 
@@ -57,7 +57,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, int]]] = {
 }
 
 
-def _net_class() -> type[Any]:
+def _make_net_class() -> type[Any]:
     file = descriptor_pb2.FileDescriptorProto(name="sesame/caffe.proto", package="sesame.caffe", syntax="proto2")
     for message, fields in _MESSAGES.items():
         kind = file.message_type.add(name=message)
@@ -73,45 +73,45 @@ def _net_class() -> type[Any]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("sesame.caffe.NetParameter"))
 
 
-NET = _net_class()
-"""The message class of a whole network."""
+NET = _make_net_class()
+"""The protobuf class of a whole network."""
 
 
 def content(path: Path) -> dict[str, object]:
-    """`net`: the tensors as `<layer>.<weight|bias|running_mean|running_var>`; `layers`: what they do not show.
+    """`net`: the tensors by `<layer>.<weight|bias|running_mean|running_var>`. `layers`: the settings of each layer.
 
-    The latter are the strides of convolutions, the padding of poolings and the epsilons of BatchNorms, by layer.
-    Raises CheckpointError when the file is damaged or of Caffe's first version.
+    Settings are the stride of a convolution, the padding of a pooling and the epsilon of a BatchNorm. Raises
+    CheckpointError when the file is damaged, holds no weights, or is in the format of Caffe's first version.
     """
     net = NET()
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise CheckpointError(f"'{path.name}' is no Caffe model, or a damaged one: fetch it again.") from error
+        raise CheckpointError(f"'{path.name}' is not a Caffe model, or is damaged: download it again.") from error
     if net.layers:
         raise CheckpointError(
-            f"'{path.name}' has layers of Caffe's first version: write it anew with Caffe's upgrade_net_proto_binary."
+            f"'{path.name}' has layers of Caffe's first version: convert it with Caffe's upgrade_net_proto_binary."
         )
     if not any(layer.blobs for layer in net.layer):
         raise CheckpointError(f"'{path.name}' holds no weights: give the .caffemodel, not the .prototxt.")
     try:
         tensors = {name: tensor for layer in net.layer for name, tensor in _tensors(layer)}
     except ValueError as error:
-        raise CheckpointError(f"'{path.name}' is damaged ({error}): fetch it again.") from error
-    return {"net": tensors, "layers": {layer.name: _told(layer) for layer in net.layer}}
+        raise CheckpointError(f"'{path.name}' is damaged ({error}): download it again.") from error
+    return {"net": tensors, "layers": {layer.name: _settings(layer) for layer in net.layer}}
 
 
 def _tensors(layer: Any) -> Iterator[tuple[str, Tensor]]:
     blobs = [_array(blob, layer.name) for blob in layer.blobs]
     match layer.type:
-        case "BatchNorm":  # mean and variance, both times a factor that is the third
+        case "BatchNorm":  # the mean and the variance, both multiplied by a factor, which is the third blob
             if len(blobs) != 3:
                 raise ValueError(f"layer {layer.name} has {len(blobs)} blobs instead of 3")
             factor = float(blobs[2].flatten()[0]) if blobs[2].size else 0.0
             scale = 1 / factor if factor else 0.0
             yield f"{layer.name}.running_mean", torch.from_numpy(blobs[0].flatten() * np.float32(scale))
             yield f"{layer.name}.running_var", torch.from_numpy(blobs[1].flatten() * np.float32(scale))
-        case "InnerProduct":  # old files have it as (1, 1, out, in)
+        case "InnerProduct":  # the weight has shape (1, 1, out, in) in old files
             for name, blob in zip(("weight", "bias"), blobs, strict=False):
                 shape = blob.shape[-2:] if name == "weight" else (-1,)
                 yield f"{layer.name}.{name}", torch.from_numpy(blob.reshape(shape))
@@ -124,7 +124,7 @@ def _tensors(layer: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _array(blob: Any, layer: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Raises ValueError where the numbers are not as many as the shape says."""
+    """The values of a blob. Raises ValueError where there are not as many as its shape needs."""
     data = np.frombuffer(blob.data, "<f4") if blob.data else np.frombuffer(blob.double_data, "<f8").astype(np.float32)
     legacy = (blob.num, blob.channels, blob.height, blob.width)
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else legacy
@@ -133,13 +133,13 @@ def _array(blob: Any, layer: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     return data.reshape(shape).copy()
 
 
-def _told(layer: Any) -> dict[str, float]:
-    told: dict[str, float] = {}
+def _settings(layer: Any) -> dict[str, float]:
+    settings: dict[str, float] = {}
     if layer.HasField("convolution_param"):
         convolution = layer.convolution_param
-        told["stride"] = convolution.stride[0] if convolution.stride else convolution.stride_h or 1
+        settings["stride"] = convolution.stride[0] if convolution.stride else convolution.stride_h or 1
     if layer.HasField("pooling_param"):
-        told["pad"] = layer.pooling_param.pad or layer.pooling_param.pad_h
+        settings["pad"] = layer.pooling_param.pad or layer.pooling_param.pad_h
     if layer.type == "BatchNorm":
-        told["eps"] = layer.batch_norm_param.eps if layer.batch_norm_param.HasField("eps") else 1e-5
-    return told
+        settings["eps"] = layer.batch_norm_param.eps if layer.batch_norm_param.HasField("eps") else 1e-5
+    return settings

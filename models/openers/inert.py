@@ -1,4 +1,4 @@
-"""Unpickling that runs nothing: harmless classes are made, and any other becomes an empty stand-in or an error."""
+"""Inert unpickling: runs no code from the file. Objects of classes not known as harmless are skipped or rejected."""
 
 import argparse
 import collections
@@ -30,11 +30,11 @@ _HARMLESS: dict[tuple[str, str], Any] = {
 
 
 class ForeignObject(pickle.UnpicklingError):
-    """A pickle asks for a class or function that is not known to be harmless."""
+    """A pickle needs a class or function that is not known to be harmless."""
 
 
 class Skipped:
-    """What stands where an object of a foreign class was: it takes whatever a pickle does to it and keeps nothing."""
+    """Takes the place of an object of a foreign class: accepts all that a pickle does to it, and keeps nothing."""
 
     def __new__(cls, *arguments: object, **named: object) -> "Skipped":
         return super().__new__(cls)
@@ -56,7 +56,7 @@ class Skipped:
 
 
 class Unpickler(pickle.Unpickler):
-    """Makes harmless things, and raises ForeignObject for others."""
+    """Makes objects of harmless classes, and raises ForeignObject for all others."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _HARMLESS:
@@ -65,7 +65,7 @@ class Unpickler(pickle.Unpickler):
 
 
 class SkippingUnpickler(Unpickler):
-    """Makes harmless things, and Skipped for others."""
+    """Makes objects of harmless classes, and Skipped in the place of all others."""
 
     def find_class(self, module: str, name: str) -> Any:
         return _HARMLESS.get((module, name), Skipped)

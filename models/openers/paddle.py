@@ -1,4 +1,4 @@
-"""Paddle's `.pdparams`: a pickle of NumPy arrays, some of them in pairs with a name."""
+"""Paddle's `.pdparams`: a pickle of NumPy arrays, or of (name, array) pairs."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ def content(path: Path) -> Tensors:
             held = Unpickler(file, encoding="latin1").load()
     except ForeignObject as error:
         raise CheckpointError(
-            f"'{path.name}' holds an object of {error}, and making it could run code: "
-            "where you trust the file, save layer.state_dict() again with paddle.save and convert that."
+            f"'{path.name}' holds an object of {error}, and loading it could run code: "
+            "if you trust the file, save layer.state_dict() again with paddle.save and convert that."
         ) from error
     except Exception as error:  # pickle and NumPy raise nearly anything for a damaged file
-        raise CheckpointError(f"'{path.name}' is no Paddle state dict, or a damaged one: fetch it again.") from error
+        raise CheckpointError(f"'{path.name}' is not a Paddle state dict, or is damaged: download it again.") from error
     if not isinstance(held, dict):
         raise CheckpointError(
-            f"'{path.name}' holds a {type(held).__name__}, not a state dict: save layer.state_dict()."
+            f"'{path.name}' holds a {type(held).__name__}, not a state dict: save layer.state_dict() with paddle.save."
         )
     return {str(key): tensor for key, value in held.items() if (tensor := _tensor(value)) is not None}
 

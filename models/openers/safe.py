@@ -1,4 +1,4 @@
-"""safetensors files: tensors by name and nothing else."""
+"""safetensors files: they hold tensors by name and nothing else."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ def content(path: Path) -> Tensors:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"'{path.name}' cannot be read as a safetensors file ({error}): fetch it again."
+            f"'{path.name}' cannot be read as a safetensors file ({error}): download it again."
         ) from error

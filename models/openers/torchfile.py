@@ -1,4 +1,4 @@
-"""Files of torch.save: zip archives, and the plain pickles of torch before 1.6."""
+"""Files of torch.save: zip archives, and the plain pickles of torch versions before 1.6."""
 
 import argparse
 import pickle
@@ -15,7 +15,7 @@ import torch
 from models.errors import CheckpointError
 from models.openers.inert import SkippingUnpickler
 
-_SAFE: list[Any] = [  # besides torch's own list: what training scripts save beside the weights, plain data all of it
+_SAFE: list[Any] = [  # in addition to torch's own list: plain data that training scripts save beside the weights
     argparse.Namespace,
     np.dtype,
     np.ndarray,
@@ -29,20 +29,20 @@ _SAFE: list[Any] = [  # besides torch's own list: what training scripts save bes
 
 
 def content(path: Path, skip_objects: bool) -> object:
-    """What the file holds. Raises CheckpointError when it is damaged, or holds objects and may not skip them."""
+    """The contents of the file. Raises CheckpointError when it is damaged, or holds objects and may not skip them."""
     try:
         return _read(path, skip_objects)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"'{path.name}' holds objects besides tensors, and making them could run code: leave them out with "
+            f"'{path.name}' holds objects besides tensors, and loading them could run code: leave them out with "
             "--skip-objects, or save its state_dict() alone with torch.save."
         ) from error
     except CheckpointError:
         raise
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError … for files cut short or of another kind
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError … for truncated and other files
         raise CheckpointError(
             f"'{path.name}' cannot be read as a PyTorch checkpoint: it is damaged, incomplete or of another kind; "
-            "fetch or save it again."
+            "download or save it again."
         ) from error
 
 
@@ -51,22 +51,22 @@ def _read(path: Path, skip_objects: bool) -> object:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise CheckpointError(f"'{path.name}' is a TorchScript program: save its state_dict() with torch.save.")
-    load = _skipping if skip_objects else _safely
+    load = _load_skipping if skip_objects else _load_safely
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks on old files
+        warnings.simplefilter("ignore")  # torch warns about old files
         try:
             return load(path, encoding="utf-8")
         except UnicodeDecodeError:  # written by Python 2
             return load(path, encoding="latin1")
 
 
-def _safely(path: Path, encoding: str) -> object:
+def _load_safely(path: Path, encoding: str) -> object:
     with torch.serialization.safe_globals(_SAFE):
         return torch.load(path, map_location="cpu", weights_only=True, encoding=encoding)
 
 
-def _skipping(path: Path, encoding: str) -> object:
-    """torch's own reader over an unpickler that makes nothing foreign, hence as safe as `weights_only`."""
+def _load_skipping(path: Path, encoding: str) -> object:
+    """torch's own reader with an unpickler that makes no foreign object, so it is as safe as `weights_only`."""
 
     def load(file: Any, **options: Any) -> object:
         return SkippingUnpickler(file, **options).load()

@@ -1,4 +1,4 @@
-"""Crops: the random windows that training sees of its photos, and the normalisation of all photos."""
+"""Crops: random crops of the training photos, and the normalisation of all photos."""
 
 import math
 
@@ -7,27 +7,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.fit import IMAGENET_MEAN, IMAGENET_STD
+from models.evaluation import IMAGENET_MEAN, IMAGENET_STD
 
 SMALLEST_AREA = 0.45
-"""Of a random crop, as a share of the photo. Szegedy et al. (arXiv 1409.4842, section 6) go down to 8 %, but on
-photos of full size: of 64x64 pixels so little would be left that the object is often not there."""
+"""Of a random crop, as a share of the photo. Szegedy et al. (arXiv 1409.4842, section 6) use 8 %, but on photos of full
+size. So small a crop of 64x64 pixels would often not show the object."""
 
 LONGEST_RATIO = 4 / 3
-"""Of a crop's width to its height, or the reverse; from the same section."""
+"""Largest ratio of a crop's longer side to its shorter one; from the same section."""
 
 
 def normalised(photos: Tensor) -> Tensor:  # (n, 3, h, w) float32 of 0..255
-    """What the network is fed: each channel without ImageNet's mean, over its deviation."""
+    """The network's input: each channel minus ImageNet's mean, divided by its standard deviation."""
     mean, std = (torch.tensor(values, device=photos.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return ((photos - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def random_crops(pixels: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-    """A random window of each photo, half of them mirrored, scaled to `size`: (n, h, w, 3) uint8 → (n, 3, size, size).
+    """A random crop of each photo, resized; half of them mirrored: (n, h, w, 3) uint8 → (n, 3, size, size) float32.
 
-    Scaling is linear and acts on rows and columns apart, so a crop is two matrix products: rows · photo · columnsᵀ.
-    A mirrored one is its window walked from right to left.
+    Resizing is linear and separable, so a crop is two matrix products: rows · photo · columnsᵀ. A mirrored crop reads
+    its columns from right to left.
     """
     count, height, width, _ = pixels.shape
     area = rng.uniform(SMALLEST_AREA, 1, count)
@@ -42,9 +42,10 @@ def random_crops(pixels: Tensor, size: int, rng: np.random.Generator) -> Tensor:
 
 
 def _scaling(start: NDArray[np.float64], extent: NDArray[np.float64], pixels: int, size: int) -> Tensor:
-    """Weights (n, 1, size, pixels) that scale the windows `start` … `start + extent`, in pixels, to `size`.
+    """Weights (n, 1, size, pixels) that resize the ranges `start` … `start + extent`, in pixels, to `size` pixels.
 
-    The triangle filter that Pillow calls bilinear: as wide as a pixel of the larger side, so that nothing is skipped.
+    The triangle filter that Pillow calls bilinear: it spans a pixel of the larger size on each side, so no pixel is
+    skipped.
     """
     step = extent / size
     centres = start[:, None] + (np.arange(size) + 0.5) * step[:, None]

@@ -1,31 +1,35 @@
-"""Network: the demo's SE-ResNet-18 in any width, with random weights."""
+"""Network: the demo's SE-ResNet-18 of any width, with random weights."""
 
 import torch
 from torch import nn
 
-from models.paper import seresnet
-from models.seresnet import BasicBlock, SEResNet, SEResNetSpec
+from models.architectures import seresnet
+from models.networks.residual import BasicBlock
+from models.networks.seresnet import SEResNet, SEResNetSpec
 
 STEM_CHANNELS = 64
 
 
-def squeezed(channels: int) -> int:
-    """The squeeze width: a sixteenth of the channels, to the nearest multiple of 8, half up, at least 8.
+def squeezed_channels(channels: int) -> int:
+    """The channels inside an SE block: a sixteenth, rounded to the nearest multiple of 8 (half up), at least 8.
 
-    So does timm's SEModule, which switches off the rule of its rounding that no more than a tenth may be lost.
+    timm's SEModule computes the same: it calls `make_divisible` with `round_limit=0`.
     """
     return max(8, (channels + 64) // 128 * 8)
 
 
 def spec(width: int, classes: int) -> SEResNetSpec:
-    """The network: a 3x3 stem of stride 2, then four stages of two basic blocks, `width` to 8 · `width` channels."""
-    return seresnet(18, classes=classes, width=width, stem="3x3s2", stem_channels=(STEM_CHANNELS,), squeeze=squeezed)
+    """A 3x3 stem of stride 2, then four stages of two basic blocks, with `width` to 8 · `width` channels."""
+    return seresnet(
+        18, classes=classes, width=width, stem="3x3s2", stem_channels=(STEM_CHANNELS,), squeeze=squeezed_channels
+    )
 
 
-def fresh(wanted: SEResNetSpec, seed: int) -> SEResNet:
-    """Random weights: kernels as in He et al. (arXiv 1502.01852), and each block begins as its shortcut alone.
+def initialised(wanted: SEResNetSpec, seed: int) -> SEResNet:
+    """The network with random weights: kernels as in He et al. (arXiv 1502.01852).
 
-    For the latter the last BatchNorm's gamma is 0: Goyal et al. (arXiv 1706.02677), section 5.1.
+    The gamma of each block's last BatchNorm is 0, so that a block begins as its shortcut alone: Goyal et al. (arXiv
+    1706.02677), section 5.1.
     """
     torch.manual_seed(seed)
     network = wanted.build()

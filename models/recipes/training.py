@@ -1,10 +1,9 @@
-"""Training: a network, the running average of its weights, and the steps that improve both."""
+"""Training: the steps that train a network and the running average of its weights."""
 
 import copy
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.recipes.crops import normalised, random_crops
-from models.recipes.photos import Photos, RecipeError
+from models.recipes.dataset import RecipeError, Split
 
 LABEL_SMOOTHING = 0.1
 """Szegedy et al., "Rethinking the Inception Architecture" (arXiv 1512.00567), section 7."""
@@ -21,24 +20,20 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 LONGEST_WARM_UP = 500  # steps
 LONGEST_MEMORY = 0.998
-"""Share of the average that stays at each step: a memory of about 500 steps."""
+"""Largest share of the average that each step keeps: then the average is over about 500 steps."""
 
-LINE_EVERY = 100  # steps
-EVALUATED_AT_ONCE = 500  # photos
-
-
-class Accuracy(NamedTuple):
-    """Shares of 0..1. They compare as tuples: the top-5 decides only where the top-1 is equal."""
-
-    top1: float
-    top5: float
+REPORT_EVERY = 100  # steps
 
 
 class Training:
-    """`steps` steps of `batch` photos on a CUDA device where there is one; `say` gets a line now and then."""
+    """Trains for `steps` steps of `batch` photos each, on a CUDA device where there is one.
+
+    `network` is trained; `averaged` has the running average of its weights. `report` is called with a line of progress
+    every REPORT_EVERY steps.
+    """
 
     def __init__(
-        self, network: nn.Module, peak_rate: float, batch: int, steps: int, seed: int, say: Callable[[str], None]
+        self, network: nn.Module, peak_rate: float, batch: int, steps: int, seed: int, report: Callable[[str], None]
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -47,14 +42,14 @@ class Training:
         self._optimiser = optimiser(self.network)
         self._rng = np.random.default_rng(seed)
         self._bfloat16 = bfloat16_pays(self.device)
-        self._peak_rate, self._batch, self._steps, self._say = peak_rate, batch, steps, say
+        self._peak_rate, self._batch, self._steps, self._report = peak_rate, batch, steps, report
         self._done = 0
         self._started = time.monotonic()
 
-    def epoch(self, photos: Photos, size: int) -> float:
-        """Every photo once, in random order, at `size` pixels (the last few that fill no batch are left out).
+    def epoch(self, photos: Split, size: int) -> float:
+        """Train on each photo once, in random order, at `size` pixels. An incomplete last batch is left out.
 
-        Returns the mean loss. Raises RecipeError when it is not finite any more.
+        Returns the mean loss. Raises RecipeError when the loss is no longer finite.
         """
         self.network.train()
         order = self._rng.permutation(len(photos))
@@ -63,8 +58,8 @@ class Training:
             chosen = order[(step - 1) * self._batch : step * self._batch]
             pixels, labels = (torch.from_numpy(a[chosen]).to(self.device) for a in (photos.pixels, photos.labels))
             total += self._step(normalised(random_crops(pixels, size, self._rng)), labels)
-            if self._done % LINE_EVERY == 0:
-                self._tell(_finite(float(total) / step))
+            if self._done % REPORT_EVERY == 0:
+                self._report_progress(_finite(float(total) / step))
         return _finite(float(total) / steps)
 
     def _step(self, photos: Tensor, labels: Tensor) -> Tensor:
@@ -82,7 +77,7 @@ class Training:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Polyak's averaging with exponential weights; the memory is short at first, so that the start is forgotten."""
+        """Polyak averaging with exponential weights. It keeps little at first, so that early weights are forgotten."""
         memory = min(LONGEST_MEMORY, (1 + self._done) / (10 + self._done))
         for mean, latest in self._pairs:
             if mean.is_floating_point():
@@ -90,16 +85,16 @@ class Training:
             else:
                 mean.copy_(latest)
 
-    def _tell(self, loss: float) -> None:
+    def _report_progress(self, loss: float) -> None:
         step_s = (time.monotonic() - self._started) / self._done
         left_min = step_s * (self._steps - self._done) / 60
-        self._say(
+        self._report(
             f"step {self._done}/{self._steps}: loss {loss:.3f}, {1000 * step_s:.0f} ms a step, {left_min:.0f} min left"
         )
 
 
 def optimiser(network: nn.Module) -> torch.optim.SGD:
-    """SGD with Nesterov's momentum, whose decay acts on kernels only: not on biases, not on BatchNorm's vectors.
+    """SGD with Nesterov momentum. Weight decay acts on kernels only, not on biases and BatchNorm's parameters.
 
     He et al., "Bag of Tricks for Image Classification" (arXiv 1812.01187), section 3.1.
     """
@@ -110,9 +105,9 @@ def optimiser(network: nn.Module) -> torch.optim.SGD:
 
 
 def rate(step: int, steps: int, peak: float) -> float:
-    """The learning rate of step 0 … steps - 1: up in a straight line, then down along half a cosine to nearly 0.
+    """The learning rate of step 0 … steps - 1: linear warm-up, then half a cosine down to nearly 0.
 
-    The rise: Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677), section 2.2. The fall: Loshchilov and
+    Warm-up: Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677), section 2.2. Cosine: Loshchilov and
     Hutter, "SGDR" (arXiv 1608.03983), equation 5, without restarts.
     """
     rise = min(LONGEST_WARM_UP, steps // 10)
@@ -129,22 +124,7 @@ def bfloat16_pays(device: torch.device) -> bool:
     return any(able.get(feature, False) for feature in ("avx512_bf16", "amx_bf16"))
 
 
-@torch.inference_mode()
-def accuracy(network: nn.Module, photos: Photos, device: torch.device) -> Accuracy:
-    """Top-1 and top-5 on whole photos, in float32. With fewer than five classes every answer is in the top-5."""
-    network.eval()
-    first = among = 0
-    for start in range(0, len(photos), EVALUATED_AT_ONCE):
-        part = slice(start, start + EVALUATED_AT_ONCE)
-        pixels, labels = (torch.from_numpy(a[part]).to(device) for a in (photos.pixels, photos.labels))
-        logits = network(normalised(pixels.permute(0, 3, 1, 2).float()))
-        hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        first += int(hits[:, 0].sum())
-        among += int(hits.sum())
-    return Accuracy(first / len(photos), among / len(photos))
-
-
 def _finite(loss: float) -> float:
     if not math.isfinite(loss):
-        raise RecipeError("The loss is not finite any more: train with a lower --peak-rate.")
+        raise RecipeError("The loss is no longer finite: train with a lower --peak-rate.")
     return loss

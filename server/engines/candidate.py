@@ -2,20 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from bundle.files import Bundle
 from bundle.parity import Parity
-from server import engines
-from server.engines import Engine
-
-Kind = Literal["cpu", "gpu"]
-"""Of device. A batch on the one never waits for a batch on the other."""
+from server.engines import batch_size, probe_check
+from server.engines.engine import Engine
+from server.engines.table import Kind
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What an engine showed: how near it is to the bundle's probe, and how fast at its best batch size."""
+    """How near an engine's answers are to the bundle's probe, its best batch size, and its rate at that size."""
 
     parity: Parity
     batch: int
@@ -24,14 +21,15 @@ class Tried:
 
 @dataclass(frozen=True)
 class Candidate:
-    """`make` makes it on the processor of that number, of so many. `stamp`: all that its speed depends on besides the
-    bundle and the versions of packages.
+    """`make(number)` makes the engine on that one of its `processors`, counted from 0.
+
+    `speed_depends_on`: besides the bundle and the versions of packages; a measurement holds for this text only.
     """
 
     engine: str
     precision: str
     make: Callable[[int], Engine]
-    stamp: str
+    speed_depends_on: str
     device: Kind = "cpu"
     processors: int = 1
 
@@ -40,9 +38,12 @@ class Candidate:
         return f"{self.engine} {self.precision}"
 
     def tried(self, bundle: Bundle, max_batch: int) -> Tried:
-        """Make it, compare and time it; raises whatever its runtime does, or EngineFailed."""
+        """Make the engine, compare its answers with the probe, and time it.
+
+        Raises EngineFailed, or whatever its runtime raises.
+        """
         engine = self.make(0)
-        parity = engines.check(engine, bundle.probe, max_batch)
-        measured_s = engines.measure(engine, bundle.probe.pixels, max_batch)
+        parity = probe_check.check(engine, bundle.probe, max_batch)
+        measured_s = batch_size.measure(engine, bundle.probe.pixels, max_batch)
         images_per_s, batch = max((batch / seconds, batch) for batch, seconds in measured_s.items())
         return Tried(parity, batch, images_per_s)

@@ -1,76 +1,90 @@
-"""AdminFace: models come and go by HTTP, for whoever knows the token."""
+"""AdminFace: load and unload models and set aliases over HTTP, for clients that know the admin token."""
 
 import hmac
-import json
-from typing import Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import ValidationError
 
-from server.aliases import Target
 from server.errors import Code, ServingError
-from server.keeper import Keeper
-from server.repository import Repository
-from server.rest import schema
-from server.rest.answers import aliases, described
+from server.registry.aliases import ModelVersion
+from server.registry.deployer import Deployer
+from server.registry.repository import Repository
+from server.rest.answers import JsonAnswer, aliases, model_description
+from server.rest.contract.models import AliasList, ModelVersions
+from server.rest.contract.requests import AliasRequest
+from server.rest.docs import operations as docs
 
-_MOST_BYTES = 64 << 10
+_BODY_BYTES = 64 << 10
+
+_BEARER = HTTPBearer(auto_error=False, scheme_name="Bearer", description="The server's setting `admin_token`.")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
 class AdminFace:
-    """Routes under `/admin`, each behind `Authorization: Bearer <token>`."""
+    """Routes under `/admin`, each behind `Authorization: Bearer <token>`. They run on the event loop."""
 
-    def __init__(self, keeper: Keeper, repository: Repository, token: str) -> None:
-        self._keeper = keeper
+    def __init__(self, deployer: Deployer, repository: Repository, token: str) -> None:
+        self._deployer = deployer
         self._repository = repository
         self._token = token.encode()
-        self.router = APIRouter(prefix="/admin", dependencies=[Depends(self._demand_token)])
-        self.router.add_api_route("/models/{name}/load", self.load, methods=["POST"], **schema.LOAD)
-        self.router.add_api_route("/models/{name}/unload", self.unload, methods=["POST"], **schema.UNLOAD)
-        self.router.add_api_route("/aliases/{alias}", self.point, methods=["PUT"], **schema.POINT)
-        self.router.add_api_route("/aliases/{alias}", self.remove, methods=["DELETE"], **schema.REMOVE)
 
-    async def load(self, name: str, version: str = "") -> Response:
-        """Load a version, or the newest; again if it is loaded already."""
-        return JSONResponse(described(await self._keeper.load(name, version)))
+    def add_routes(self, app: FastAPI) -> None:
+        token = [Depends(self._check_token)]
+        app.add_api_route(
+            "/admin/models/{name}/load", self.load_model, methods=["POST"], dependencies=token, **docs.LOAD
+        )
+        app.add_api_route(
+            "/admin/models/{name}/unload", self.unload_model, methods=["POST"], dependencies=token, **docs.UNLOAD
+        )
+        app.add_api_route(
+            "/admin/aliases/{alias}", self.set_alias, methods=["PUT"], dependencies=token, **docs.SET_ALIAS
+        )
+        app.add_api_route(
+            "/admin/aliases/{alias}", self.remove_alias, methods=["DELETE"], dependencies=token, **docs.REMOVE_ALIAS
+        )
 
-    async def unload(self, name: str, version: str = "") -> Response:
-        """Take a version out, or all of the model; answers when their last request is answered."""
-        return JSONResponse({"models": [described(entry) for entry in await self._keeper.unload(name, version)]})
+    async def load_model(self, name: str, version: str = "") -> Response:
+        """Loads a version, by default the newest, also if it is loaded already. Answers when it serves."""
+        return JsonAnswer(model_description(await self._deployer.load(name, version)))
 
-    async def point(self, alias: str, request: Request) -> Response:
-        """Let an alias stand for a version, from one moment to the next."""
-        kept = await self._keeper.point(alias, await _target(request))
-        return JSONResponse({"aliases": aliases(self._repository), "kept": kept})
+    async def unload_model(self, name: str, version: str = "") -> Response:
+        """Unloads a version, by default all of the model. Answers when their last requests have been answered."""
+        unloaded = await self._deployer.unload(name, version)
+        return JsonAnswer(ModelVersions(models=[model_description(entry) for entry in unloaded]))
 
-    async def remove(self, alias: str) -> Response:
-        """Remove an alias."""
-        kept = await self._keeper.point(alias, None)
-        return JSONResponse({"aliases": aliases(self._repository), "kept": kept})
+    async def set_alias(self, alias: str, request: Request) -> Response:
+        """Makes an alias stand for a version, which is loaded first. All later requests get the new version."""
+        kept = await self._deployer.set_alias(alias, await _target(request))
+        return self._aliases(kept)
 
-    async def _demand_token(self, request: Request) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not given:
-            raise ServingError(Code.NO_KEY, "Send the admin token as 'Authorization: Bearer …'.")
-        if not hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token):
-            raise ServingError(Code.WRONG_KEY, "This is not the admin token.")
+    async def remove_alias(self, alias: str) -> Response:
+        """Removes an alias."""
+        return self._aliases(await self._deployer.set_alias(alias, None))
+
+    def _aliases(self, kept: bool) -> Response:
+        return JsonAnswer(AliasList(aliases=aliases(self._repository), kept=kept))
+
+    async def _check_token(self, credentials: Credentials) -> None:
+        if credentials is None or not credentials.credentials:
+            raise ServingError(Code.UNAUTHORIZED, "Send the admin token as 'Authorization: Bearer …'.")
+        given = credentials.credentials.strip().encode("latin-1", "replace")
+        if not hmac.compare_digest(given, self._token):
+            raise ServingError(Code.FORBIDDEN, "This is not the admin token.")
 
 
-async def _target(request: Request) -> Target:
+async def _target(request: Request) -> ModelVersion:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_BYTES:
-            raise ServingError(Code.TOO_LARGE, f"The body is too large: send at most {_MOST_BYTES} bytes.")
+        if len(body) > _BODY_BYTES:
+            raise ServingError(Code.TOO_LARGE, f"The body is too large: send at most {_BODY_BYTES} bytes.")
     try:
-        data: dict[str, Any] = json.loads(body)
-        model, version = data["model"], data.get("version")
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-        raise _not_a_target() from error
-    if not isinstance(model, str) or not isinstance(version, str | None):
-        raise _not_a_target()
-    return Target(model, version or "")
-
-
-def _not_a_target() -> ServingError:
-    return ServingError(Code.MALFORMED, 'JSON must be {"model": "demo", "version": "1"}; without version: the newest.')
+        wanted = AliasRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise ServingError(
+            Code.MALFORMED, 'JSON must be {"model": "demo", "version": "1"}; without version: the newest.'
+        ) from error
+    return ModelVersion(wanted.model, wanted.version or "")

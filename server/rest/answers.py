@@ -1,103 +1,135 @@
-"""Answers: the service's outcomes and the repository's models as JSON."""
+"""Answers: the service's outcomes and the repository's models as parts of the contract, and those as HTTP responses."""
 
 from dataclasses import asdict
-from typing import Any
 
-from bundle.manifest import ParityRow
+from pydantic import BaseModel
+from starlette.responses import Response
+
 from bundle.predictions import Vote
 from server.errors import ServingError
-from server.repository import Entry, Repository
-from server.rest.problems import document
+from server.registry.aliases import ModelVersion
+from server.registry.entry import Entry
+from server.registry.loader import Loaded
+from server.registry.repository import Repository
+from server.rest.contract import classification as c
+from server.rest.contract import models as m
+from server.rest.problems import problem_document
 from server.service import Answer, Classified
 
 
-def answers(classified: Classified, many: bool) -> dict[str, Any]:
-    """The body of a classification; raises the ServingError of a photo that was sent alone."""
-    results = [_result(classified, outcome) for outcome in classified.outcomes]
+class JsonAnswer(Response):
+    """A part of the contract as JSON. Fields that are `None` are left out."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: BaseModel, status: int = 200) -> None:
+        super().__init__(content.__pydantic_serializer__.to_json(content, exclude_none=True), status)
+
+
+def classification(classified: Classified, many: bool) -> c.Classification | c.Classifications:
+    """The answer to a request of photos. Raises the ServingError of a photo that was sent alone."""
     if many:
-        return {"results": results}
-    if isinstance(classified.outcomes[0], ServingError):
-        raise classified.outcomes[0].fresh()
-    return results[0]
-
-
-def _result(classified: Classified, outcome: Answer | ServingError) -> dict[str, Any]:
+        return c.Classifications(results=[_result(classified, outcome) for outcome in classified.outcomes])
+    (outcome,) = classified.outcomes
     if isinstance(outcome, ServingError):
-        problem = document(outcome)
-        return {"error": {key: problem[key] for key in ("status", "code", "detail")}}
-    return {
-        "model": classified.model,
-        "version": classified.version,
-        "predictions": [
-            {"index": best.index, "id": best.id, "label": best.label, "probability": best.probability}
-            for best in outcome.predictions
+        raise outcome.fresh()
+    return _photo(classified, outcome)
+
+
+def _result(classified: Classified, outcome: Answer | ServingError) -> c.Classification | c.FailedPhoto:
+    if isinstance(outcome, ServingError):
+        problem = problem_document(outcome)
+        return c.FailedPhoto(error=c.PhotoProblem(status=problem.status, code=problem.code, detail=problem.detail))
+    return _photo(classified, outcome)
+
+
+def _photo(classified: Classified, answer: Answer) -> c.Classification:
+    return c.Classification(
+        model=classified.model,
+        version=classified.version,
+        predictions=[
+            c.ClassPrediction(index=best.index, id=best.id, label=best.label, probability=best.probability)
+            for best in answer.predictions
         ],
-        **_group(outcome.vote),
-        "timing_ms": {
-            "decode": round(outcome.decode_ms, 3),
-            "queue": round(outcome.queue_ms, 3),
-            "infer": round(outcome.infer_ms, 3),
-            "total": round(outcome.total_ms, 3),
-        },
-        "batch": outcome.batch,
-    }
+        group=_group(answer.vote),
+        timing_ms=c.StageTimes(
+            decode=round(answer.decode_ms, 3),
+            queue=round(answer.queue_ms, 3),
+            infer=round(answer.infer_ms, 3),
+            total=round(answer.total_ms, 3),
+        ),
+        batch=answer.batch,
+    )
 
 
-def _group(vote: Vote | None) -> dict[str, Any]:
-    """The group of the photo, nothing where the model's labels have none."""
-    return {"group": {"name": vote.group, "votes": vote.votes, "of": vote.voters}} if vote else {}
+def _group(vote: Vote | None) -> c.GroupVote | None:
+    return c.GroupVote(name=vote.group, votes=vote.votes, of=vote.voters) if vote else None
 
 
-def state(entry: Entry) -> dict[str, Any]:
+def model_state(entry: Entry) -> m.ModelState:
     """What readiness says of a model version."""
-    sick = entry.ready is not None and entry.ready.batcher.sick
-    reason = "its engine fails; it is tried again every second" if sick else entry.reason
-    return {"model": entry.name, "version": entry.version, "state": entry.state.value, "reason": reason}
+    failing = entry.ready is not None and entry.ready.batcher.sick
+    reason = "its engine fails; the server tries it again every half second" if failing else entry.reason
+    return m.ModelState(model=entry.name, version=entry.version, state=entry.state, reason=reason)
 
 
-def aliases(repository: Repository) -> dict[str, Any]:
-    """What each alias stands for."""
-    return {name: asdict(target) for name, target in repository.aliases.all().items()}
-
-
-def described(entry: Entry) -> dict[str, Any]:
-    """All that is told of a model version."""
+def model_description(entry: Entry) -> m.ModelDescription:
+    """All that operators are told of a model version."""
+    state = model_state(entry)
     if entry.ready is None:
-        return state(entry)
-    manifest, loaded = entry.ready.loaded.bundle.manifest, entry.ready.loaded
-    fit = manifest.preprocessing
-    return {
-        **state(entry),
-        "architecture": manifest.architecture.name,
-        "parameters": manifest.architecture.parameters,
-        "macs": manifest.architecture.macs,
-        "labels": {"set": manifest.labels.set, "classes": manifest.labels.classes},
-        "input": {
-            "height": fit.height,
-            "width": fit.width,
-            "resize": fit.resize,
-            "resize_to": fit.resize_to,
-            "interpolation": fit.interpolation,
-        },
-        "engine": {
-            "name": loaded.engine.name,
-            "precision": loaded.engine.precision,
-            "why": loaded.choice.why,
-            "device": loaded.choice.device,
-            "copies": len(loaded.choice.engines),
-            "batch": loaded.batch,
-        },
-        "parity": {
-            "images": loaded.parity.images,
-            "max_dp": loaded.parity.max_dp,
-            "max_dlogp": loaded.parity.max_dlogp,
-            "top1_agreement": loaded.parity.top1_agreement,
-            "top5_agreement": loaded.parity.top5_agreement,
-        },
-        "proofs": [_proof(row) for row in manifest.parity],
-    }
+        return m.ModelDescription(**dict(state))
+    loaded = entry.ready.loaded
+    manifest = loaded.bundle.manifest
+    return m.ModelDescription(
+        **dict(state),
+        architecture=manifest.architecture.name,
+        parameters=manifest.architecture.parameters,
+        macs=manifest.architecture.macs,
+        labels=m.ModelLabels(set=manifest.labels.set, classes=manifest.labels.classes),
+        input=_input(loaded),
+        engine=_engine(loaded),
+        parity=_parity(loaded),
+        proofs=[m.GraphProof(**asdict(row)) for row in manifest.parity],
+    )
 
 
-def _proof(row: ParityRow) -> dict[str, Any]:
-    """What the export found of a graph in an engine."""
-    return {key: value for key, value in asdict(row).items() if value is not None}
+def _input(loaded: Loaded) -> m.ModelInput:
+    preprocessing = loaded.bundle.manifest.preprocessing
+    return m.ModelInput(
+        height=preprocessing.height,
+        width=preprocessing.width,
+        resize=preprocessing.resize,
+        resize_to=preprocessing.resize_to,
+        interpolation=preprocessing.interpolation,
+    )
+
+
+def _engine(loaded: Loaded) -> m.ModelEngine:
+    return m.ModelEngine(
+        name=loaded.engine.name,
+        precision=loaded.engine.precision,
+        why=loaded.choice.why,
+        device=loaded.choice.device,
+        copies=len(loaded.choice.engines),
+        batch=loaded.batch,
+    )
+
+
+def _parity(loaded: Loaded) -> m.ModelParity:
+    parity = loaded.parity
+    return m.ModelParity(
+        images=parity.images,
+        max_dp=parity.max_dp,
+        max_dlogp=parity.max_dlogp,
+        top1_agreement=parity.top1_agreement,
+        top5_agreement=parity.top5_agreement,
+    )
+
+
+def aliases(repository: Repository) -> dict[str, m.AliasTarget]:
+    """What each alias stands for."""
+    return {name: _target(version) for name, version in repository.aliases.all().items()}
+
+
+def _target(version: ModelVersion) -> m.AliasTarget:
+    return m.AliasTarget(model=version.model, version=version.version)

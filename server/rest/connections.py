@@ -1,4 +1,4 @@
-"""Connections: all of the HTTP server's, how many there may be, and which one gives way to a new one."""
+"""Connections: all connections of the HTTP server, their limit, and which one is closed for a new one."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,31 +9,31 @@ from server.errors import Code
 
 
 class Connection(Protocol):
-    """What is kept here."""
+    """One of them."""
 
     transport: asyncio.Transport
 
-    def last_answer(self) -> None:
-        """Close with the answer that is under way."""
+    def close_after_answer(self) -> None:
+        """Close after the answer that is being sent."""
         ...
 
 
 class Connections:
-    """All HTTP connections of a server, those first that have been without a request for the longest time."""
+    """All HTTP connections of a server. Used on the event loop only."""
 
     def __init__(self, most: int, count: Callable[[Code], object]) -> None:
-        """`count` is told the code of every connection that is refused."""
+        """`most` connections may be open. `count` gets the error code of each connection that is rejected."""
         self.most = most
         self.count = count
         self.leaving = False
         self._all: set[Connection] = set()
-        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._idle: OrderedDict[Connection, None] = OrderedDict()  # the one that is idle for the longest time first
 
     def leave(self) -> None:
-        """From now on every answer closes its connection: a client that connects anew may find another server."""
+        """From now on every answer closes its connection, so that clients connect to another server."""
         self.leaving = True
         for connection in self._all:
-            connection.last_answer()
+            connection.close_after_answer()
 
     def opened(self, connection: Connection) -> None:
         self._all.add(connection)
@@ -51,7 +51,7 @@ class Connections:
         self._idle.pop(connection, None)
 
     def make_room(self) -> bool:
-        """Close the connection that has been idle for the longest time; whether there was one."""
+        """Close the connection that has been idle for the longest time. False if none is idle."""
         if not self._idle:
             return False
         connection, _ = self._idle.popitem(last=False)

@@ -1,6 +1,6 @@
-"""Envelope: what every HTTP exchange carries besides its content: a request id, and its line in the log.
+"""Envelope: what every HTTP exchange has besides its content: a request id, and its line in the log.
 
-Pure ASGI, because starlette's own middleware class hides a caller's leaving.
+Pure ASGI, because starlette's middleware class hides that a client disconnects.
 """
 
 import logging
@@ -17,7 +17,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Envelope:
-    """Echoes `X-Request-Id`, or makes one where it is missing or unfit; forbids content sniffing; logs."""
+    """Echoes `X-Request-Id`, or makes one if it is missing or not valid. Forbids content sniffing. Logs."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

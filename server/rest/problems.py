@@ -1,22 +1,22 @@
-"""Problems: every ServingError as an RFC 9457 problem document."""
+"""Problems: every ServingError as an HTTP status and a problem document (RFC 9457)."""
 
 import asyncio
 import math
 from http import HTTPStatus
-from typing import Any
 
-from fastapi.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.errors import Code, ServingError
+from server.rest.contract.classification import ProblemDocument
 
 STATUS: dict[Code, HTTPStatus] = {
     Code.MALFORMED: HTTPStatus.BAD_REQUEST,
-    Code.NO_KEY: HTTPStatus.UNAUTHORIZED,
-    Code.WRONG_KEY: HTTPStatus.FORBIDDEN,
+    Code.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED,
+    Code.FORBIDDEN: HTTPStatus.FORBIDDEN,
     Code.UNKNOWN_MODEL: HTTPStatus.NOT_FOUND,
     Code.UNKNOWN_PATH: HTTPStatus.NOT_FOUND,
-    Code.METHOD: HTTPStatus.METHOD_NOT_ALLOWED,
+    Code.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     Code.SLOW_BODY: HTTPStatus.REQUEST_TIMEOUT,
     Code.SLOW_HEADERS: HTTPStatus.REQUEST_TIMEOUT,
     Code.HEADERS_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -34,63 +34,58 @@ STATUS: dict[Code, HTTPStatus] = {
     Code.DRAINING: HTTPStatus.SERVICE_UNAVAILABLE,
     Code.DEADLINE: HTTPStatus.GATEWAY_TIMEOUT,
 }
-CALLER_GONE = 499
-"""nginx's number for a caller who left before the answer; it reaches the log alone."""
+CLIENT_GONE = 499
+"""nginx's status for a client that disconnected before the answer. Only the log shows it."""
 
 _DISCARDED_BYTES = 64 << 20
 
 
-def document(error: ServingError) -> dict[str, Any]:
+def problem_document(error: ServingError) -> ProblemDocument:
     """The body: what happened (`title`, `code`), and to this request (`detail`)."""
     status = STATUS[error.code]
-    return {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": int(status),
-        "code": error.code.value,
-        "detail": error.detail.encode("utf-8", "replace").decode(),  # it may quote half a surrogate pair from JSON
-    }
+    detail = error.detail.encode("utf-8", "replace").decode()  # it may quote half a surrogate pair from JSON
+    return ProblemDocument(title=status.phrase, status=int(status), code=error.code, detail=detail)
 
 
-class Problem(JSONResponse):
-    """The answer to a request that failed whole."""
+class ProblemResponse(Response):
+    """The answer to a request that failed as a whole."""
 
     media_type = "application/problem+json"
 
     def __init__(self, error: ServingError, headers: dict[str, str] | None = None) -> None:
         if error.retry_after_s is not None:  # whole seconds, says RFC 9110
             headers = {**(headers or {}), "Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-        if error.code is Code.NO_KEY:
+        if error.code is Code.UNAUTHORIZED:
             headers = {**(headers or {}), "WWW-Authenticate": "Bearer"}
-        super().__init__(document(error), STATUS[error.code], headers)
+        super().__init__(problem_document(error).model_dump_json().encode(), STATUS[error.code], headers)
 
 
 def raw_problem(error: ServingError) -> bytes:
-    """The whole HTTP response to what never becomes a request; the connection closes after it."""
-    problem = Problem(error, {"Connection": "close"})
+    """The whole HTTP response to what never becomes a request. The connection closes after it."""
+    problem = ProblemResponse(error, {"Connection": "close"})
     status = STATUS[error.code]
     lines = [f"HTTP/1.1 {int(status)} {status.phrase}".encode()]
     lines += [b"%s: %s" % header for header in problem.raw_headers]
     return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(problem.body)
 
 
-class LastProblem(Problem):
-    """The answer to a request whose body was not read to its end: the connection closes after it.
+class ClosingProblem(ProblemResponse):
+    """The answer to a request whose body was not read to its end. The connection closes after it.
 
-    A client that is still sending would meet a reset before it reads the answer, so the rest is read and thrown away
-    for a while, unless the client waits for "100 Continue" and has sent nothing.
+    A client that is still sending would get a connection reset before it reads the answer. So the server goes on
+    reading for a while and discards what comes, unless the client waits for "100 Continue" and has sent nothing.
     """
 
-    def __init__(self, error: ServingError, discarded_s: float) -> None:
+    def __init__(self, error: ServingError, discard_s: float) -> None:
         super().__init__(error, {"Connection": "close"})
-        self._discarded_s = discarded_s
+        self._discard_s = discard_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         waits = any(name == b"expect" for name, _ in scope["headers"])
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         if not waits:
-            await _discard(receive, self._discarded_s)
+            await _discard(receive, self._discard_s)
         await send({"type": "http.response.body", "body": b""})
 
 

@@ -1,4 +1,4 @@
-"""Protocol: one HTTP connection, with the limits that uvicorn lacks."""
+"""Protocol: one HTTP connection, with limits that uvicorn does not have."""
 
 import asyncio
 from typing import Any
@@ -15,10 +15,10 @@ from server.rest.problems import raw_problem
 _HEAD_BYTES = 64 << 10
 _HEAD_S = 10.0
 _LINGER_S = 1.0
-"""A client that is still sending reads the answer only if the connection stays open for a while."""
+"""How long a connection stays open after a rejection: a client that is still sending would not read the answer else."""
 
-_UNREAD_S = 30.0  # a client that takes nothing of its answer for so long is cut off
-_PIPELINED = 16  # requests that may come in one piece behind one that is being answered
+_UNREAD_S = 30.0  # a client that does not read its answer for so long is disconnected
+_PIPELINED = 16  # most requests that may wait behind one that is being answered
 _OFFERS = (b"upgrade", b"http2-settings")
 
 
@@ -37,10 +37,13 @@ class _Flow(FlowControl):
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's connection, with these differences:
 
-    What comes behind a request that is being answered is not read until it is: uvicorn would keep all of it. A head
-    (request line and headers) has at most 64 KiB and 10 s. An offer to speak another protocol (`Upgrade`) is ignored,
-    as RFC 9110 allows: uvicorn would drop the body and read it as the next request. Where there are too many
-    connections an idle one gives way to a new one; where none is idle the new one is refused.
+    - What follows a request is not read until the request is answered. uvicorn would store all of it.
+    - A head (request line and headers) has at most 64 KiB, and 10 s to arrive.
+    - An offer of another protocol (`Upgrade`) is ignored, as RFC 9110 allows. uvicorn would drop the body, and read it
+      as the next request.
+    - With too many connections, an idle one is closed for a new one. If none is idle, the new one is rejected.
+
+    Everything here runs on the event loop, called by asyncio and by httptools' parser.
     """
 
     def __init__(self, *args: Any, connections: Connections, **options: Any) -> None:
@@ -51,14 +54,14 @@ class HttpConnection(HttpToolsProtocol):
         self._between = True  # no request has begun since the last one was received
         self._messages = 0
         self._offered = False
-        self._refused = False
+        self._rejected = False
         self._slow: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
-        self._held = b""  # what came behind a request that is being answered
+        self._held = b""  # what followed a request that is being answered
         self._answering: RequestResponseCycle | None = None
 
     def has_backlog(self) -> bool:
-        """Whether a request has been received that is not answered, and more may have come behind it."""
+        """Whether a request has been received that is not answered yet, so that what follows must wait."""
         answering = self.cycle is not None and not self.cycle.response_complete
         return bool(self.pipeline) or (self._between and answering)
 
@@ -69,7 +72,7 @@ class HttpConnection(HttpToolsProtocol):
             error = ServingError(
                 Code.QUEUE_FULL, "Too many connections are open: try again in a moment.", retry_after_s=1
             )
-            return self._refuse(error, linger_s=0)
+            return self._reject(error, linger_s=0)
         self._all.opened(self)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         return None
@@ -78,7 +81,7 @@ class HttpConnection(HttpToolsProtocol):
         self._all.closed(self)
         self._stop_timer()
         self.resume_writing()
-        for cycle in (self._answering, *(cycle for cycle, _ in self.pipeline)):  # uvicorn tells the last one alone
+        for cycle in (self._answering, *(cycle for cycle, _ in self.pipeline)):  # uvicorn tells only the last one
             if cycle is not None:
                 cycle.disconnected = True
                 cycle.message_event.set()
@@ -97,7 +100,7 @@ class HttpConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._rejected:
             return None
         self._unset_keepalive_if_required()
         if self.has_backlog():
@@ -109,18 +112,18 @@ class HttpConnection(HttpToolsProtocol):
             self._wait_for_head(len(data) if only_head and messages == self._messages else 0)
         return None
 
-    def _go_on(self) -> None:
-        """Read on behind a request that has been answered."""
+    def _read_on(self) -> None:
+        """Read what followed a request that has now been answered."""
         data, self._held = self._held, b""
         if not self.transport.is_closing():
             self.data_received(data)
             self.flow.resume_reading()
 
     def _wait_for_head(self, more_bytes: int) -> None:
-        """The head has not ended yet, and got so many more bytes."""
+        """The head has not ended yet. It got `more_bytes`."""
         self._head_bytes += more_bytes
         if self._head_bytes > _HEAD_BYTES:
-            self._refuse_head()
+            self._reject_head()
         elif self._slow is None:
             self._slow = self.loop.call_later(_HEAD_S, self._head_was_slow)
 
@@ -128,9 +131,9 @@ class HttpConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            self._go_on_without_upgrade(data[stopped.args[0] :])
+            self._feed_without_offer(data[stopped.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(ServingError(Code.MALFORMED, "This is not HTTP/1.1: send requests with an HTTP client."))
+            self._reject(ServingError(Code.MALFORMED, "This is not HTTP/1.1: send requests with an HTTP client."))
 
     def on_message_begin(self) -> None:
         self._in_head, self._between, self._head_bytes, self._offered = True, False, 0, False
@@ -139,13 +142,15 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._offered = self.parser.should_upgrade()
         if self._offered:
-            return None  # the parser stops here; the request begins when it is fed again without the offer
+            return None  # the parser stops here; `_feed_without_offer` feeds it the request again
         self._in_head = False
         self._stop_timer()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
-            return self._refuse_head()
+            return self._reject_head()
         if len(self.pipeline) >= _PIPELINED:
-            return self._refuse(ServingError(Code.MALFORMED, "Send requests one after another, not all at once."))
+            return self._reject(
+                ServingError(Code.MALFORMED, "Too many requests at once on one connection: wait for their answers.")
+            )
         self._all.busy(self)
         super().on_headers_complete()
         if self._all.leaving:
@@ -157,11 +162,11 @@ class HttpConnection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        if not self._offered and not self._refused:
+        if not self._offered and not self._rejected:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._offered and not self._refused:
+        if not self._offered and not self._rejected:
             super().on_message_complete()
             self._between = True
             self._messages += 1
@@ -172,27 +177,34 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._all.idle(self)
         if self._held:
-            self.loop.call_soon(self._go_on)
+            self.loop.call_soon(self._read_on)
 
-    def last_answer(self) -> None:
-        """Close this connection with the answer that is under way, if there is one."""
+    def close_after_answer(self) -> None:
+        """Close this connection after the answer that is being sent, if there is one."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
+    def _feed_without_offer(self, rest: bytes) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         if method == b"CONNECT":
-            return self._refuse(ServingError(Code.METHOD, "This is no proxy: use GET or POST."))
-        if self.cycle is not None and not self.cycle.response_complete:  # each would be fed again with all behind it
-            return self._refuse(ServingError(Code.MALFORMED, "An offer to upgrade must wait for the answer before it."))
+            return self._reject(ServingError(Code.METHOD_NOT_ALLOWED, "This server is not a proxy: use GET or POST."))
+        if (
+            self.cycle is not None and not self.cycle.response_complete
+        ):  # each would be parsed again with all that follows
+            return self._reject(
+                ServingError(
+                    Code.MALFORMED,
+                    "A request with Upgrade came before the answer to the one before it: wait for that answer.",
+                )
+            )
         kept = [header for header in map(_without_offer, self.headers) if header]
         lines = [b"%s %s HTTP/%s" % (method, self.url, version), *(b"%s: %s" % header for header in kept)]
         self.parser = httptools.HttpRequestParser(self)
         self._feed(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
         return None
 
-    def _refuse_head(self) -> None:
-        self._refuse(
+    def _reject_head(self) -> None:
+        self._reject(
             ServingError(
                 Code.HEADERS_TOO_LARGE, f"The headers are too large: send at most {_HEAD_BYTES} bytes of them."
             )
@@ -200,11 +212,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def _head_was_slow(self) -> None:
         self._slow = None
-        self._refuse(ServingError(Code.SLOW_HEADERS, f"The headers came too slowly: send them within {_HEAD_S:.0f} s."))
+        self._reject(ServingError(Code.SLOW_HEADERS, f"The headers came too slowly: send them within {_HEAD_S:.0f} s."))
 
-    def _refuse(self, error: ServingError, linger_s: float = _LINGER_S) -> None:
-        """Answer what never becomes a request, and close."""
-        self._refused = True
+    def _reject(self, error: ServingError, linger_s: float = _LINGER_S) -> None:
+        """Answer what never becomes a request, and close the connection."""
+        self._rejected = True
         self._stop_timer()
         self._all.count(error.code)
         if self.cycle is None or self.cycle.response_complete:
@@ -218,7 +230,7 @@ class HttpConnection(HttpToolsProtocol):
 
 
 def _without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes] | None:
-    """The header without what offers another protocol; None where it says nothing else."""
+    """The header without the offer of another protocol; None if nothing else is in it."""
     name, value = header
     if name in _OFFERS:
         return None
@@ -229,7 +241,7 @@ def _without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes] | None:
 
 
 def factory(connections: Connections) -> Any:
-    """What uvicorn makes its connections with."""
+    """The class of connections for uvicorn's setting `http`."""
 
     def make(
         config: Config, server_state: Any, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None

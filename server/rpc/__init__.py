@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before grpc: processes that are started never use it
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # before grpc is imported: child processes never use it
 
 from server.rpc.face import RpcFace
 

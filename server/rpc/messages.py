@@ -2,12 +2,13 @@
 
 from server.errors import ServingError
 from server.pb.sesame.v1 import classifier_pb2 as pb
-from server.repository import Entry, Repository
+from server.registry.entry import Entry
+from server.registry.repository import Repository
 from server.service import Answer, Classified
 
 
 def response(request_id: str, classified: Classified) -> pb.ClassifyResponse:
-    """The answer to a request of one photo; raises that photo's ServingError."""
+    """The answer to a request of one photo. Raises that photo's ServingError."""
     (answer,) = classified.outcomes
     if isinstance(answer, ServingError):
         raise answer.fresh()

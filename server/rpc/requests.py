@@ -1,5 +1,7 @@
-"""Requests: a photo as a call brings it. gRPC hands on the bytes, so that a broken message is an error like any other,
-and a large one does not hold up the event loop.
+"""Requests: a photo as a call brings it.
+
+gRPC hands on the bytes of a message. So a broken message is an error like any other, and a large one is parsed in a
+thread and does not hold up the event loop.
 """
 
 from dataclasses import dataclass
@@ -8,14 +10,15 @@ from google.protobuf.message import DecodeError
 
 from server.errors import Code, ServingError
 from server.pb.sesame.v1 import classifier_pb2 as pb
-from server.waiting import Priority
+from server.scheduling.fair_queue import Caller, Priority
+from server.service import RequestOptions
 
 _PRIORITY = {pb.INTERACTIVE: Priority.INTERACTIVE, pb.BULK: Priority.BULK}
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A ClassifyRequest without its message, which would hold a second copy of the photo."""
+class PhotoRequest:
+    """A ClassifyRequest, without the message itself, which would hold a second copy of the photo."""
 
     image: bytes
     model: str
@@ -24,16 +27,21 @@ class Request:
     id: str
     priority: Priority
 
+    def options(self, caller: Caller, deadline_s: float, patient: bool = False) -> RequestOptions:
+        return RequestOptions(
+            deadline_s, caller, model=self.model, version=self.version, top_k=self.top_k, patient=patient
+        )
 
-def parse(serialized: bytes) -> Request:
-    """Raises ServingError MALFORMED for what is no ClassifyRequest."""
+
+def parse(serialized: bytes) -> PhotoRequest:
+    """Raises ServingError MALFORMED for bytes that are no ClassifyRequest."""
     try:
         message = pb.ClassifyRequest.FromString(serialized)
     except DecodeError:
         raise ServingError(
-            Code.MALFORMED, "The message is no ClassifyRequest: send what the .proto file says."
+            Code.MALFORMED, "The message is not a ClassifyRequest: send what the .proto file defines."
         ) from None
-    return Request(
+    return PhotoRequest(
         image=message.image,
         model=message.model,
         version=message.version,

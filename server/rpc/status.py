@@ -1,10 +1,13 @@
-"""Status: every ServingError in gRPC's terms."""
+"""Status: every ServingError as a gRPC status and trailing metadata."""
 
 import math
+from typing import Any, NoReturn
 
 import grpc
 
 from server.errors import Code, ServingError
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -25,24 +28,30 @@ STATUS: dict[Code, grpc.StatusCode] = {
 HTTP_ONLY = frozenset(
     {
         Code.UNKNOWN_PATH,
-        Code.METHOD,
+        Code.METHOD_NOT_ALLOWED,
         Code.SLOW_BODY,
         Code.SLOW_HEADERS,
         Code.HEADERS_TOO_LARGE,
-        Code.NO_KEY,
-        Code.WRONG_KEY,
+        Code.UNAUTHORIZED,
+        Code.FORBIDDEN,
         Code.CONFLICT,
     },
 )
-"""Errors that gRPC itself answers in its own way, or that only /admin has."""
+"""Errors that gRPC reports in its own way, or that only /admin has."""
 
 _PUSHBACK = frozenset({Code.QUEUE_FULL, Code.NOT_READY})
-"""Errors after which the same server should be tried again, and when."""
+"""Errors after which the client should try the same server again, at a given time."""
 
 
 def trailers(error: ServingError) -> tuple[tuple[str, str], ...]:
-    """What goes into the call's trailing metadata: the code, and when to try again."""
+    """The call's trailing metadata: the code, and when to try again (gRFC A6)."""
     code = (("sesame-code", error.code.value),)
     if error.code not in _PUSHBACK or error.retry_after_s is None:
         return code
     return (*code, ("grpc-retry-pushback-ms", str(math.ceil(error.retry_after_s * 1e3))))
+
+
+async def abort(context: Context, error: ServingError) -> NoReturn:
+    """End the call with an error."""
+    await context.abort(STATUS[error.code], error.detail, trailers(error))
+    raise AssertionError("abort raises. This is a bug.")

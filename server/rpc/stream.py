@@ -1,4 +1,4 @@
-"""Stream: many photos over one call, no more of them at a time than the window has room for."""
+"""Stream: many photos over one call, with a limit on those that are not answered yet."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,9 @@ Photo = TypeVar("Photo")
 
 
 class Stream(Generic[Photo]):
-    """A photo's room is free again when the answer was handed on, so a client that does not read is not read from."""
+    """On the event loop. A photo counts until its answer has been handed to gRPC. So the server stops reading from a
+    client that does not read its answers.
+    """
 
     def __init__(
         self,
@@ -18,7 +20,7 @@ class Stream(Generic[Photo]):
         answer: Callable[[Photo], Awaitable[pb.StreamResponse]],
         window: int,
     ) -> None:
-        """`read` returns None at the end; `answer` does not raise."""
+        """`read` returns None at the end; `answer` does not raise. `window`: most photos that are not answered yet."""
         self._read = read
         self._answer = answer
         self._room = asyncio.Semaphore(window)
@@ -26,8 +28,8 @@ class Stream(Generic[Photo]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def responses(self) -> AsyncIterator[pb.StreamResponse]:
-        """Each photo's, as it is ready; raises what `read` does. Closing this early cancels all that is under way."""
-        reading = asyncio.create_task(self._begin_all())
+        """The answers, as they become ready. Raises what `read` raises. Closing this early cancels all work."""
+        reading = asyncio.create_task(self._read_all())
         try:
             while (outcome := await self._outcomes.get()) is not None:
                 yield outcome
@@ -37,11 +39,11 @@ class Stream(Generic[Photo]):
             for task in (reading, *self._tasks):
                 task.cancel()
 
-    async def _begin_all(self) -> None:
+    async def _read_all(self) -> None:
         try:
             await self._room.acquire()
             while (photo := await self._read()) is not None:
-                task = asyncio.create_task(self._put(photo))
+                task = asyncio.create_task(self._answer_one(photo))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 await self._room.acquire()
@@ -49,5 +51,5 @@ class Stream(Generic[Photo]):
         finally:
             self._outcomes.put_nowait(None)
 
-    async def _put(self, photo: Photo) -> None:
+    async def _answer_one(self, photo: Photo) -> None:
         self._outcomes.put_nowait(await self._answer(photo))

@@ -7,12 +7,14 @@ import pytest
 from tests.attacks.fuzz import fuzzed
 from tests.attacks.fuzzing.mutations import Mutator
 from tests.attacks.fuzzing.seeds import Requests
+from tests.support import fast
 
 _BODIES = 2000
 
 
 @pytest.mark.parametrize("face", ["rest", "rpc"])
 def test_nearly_good_requests_are_refused_in_words_and_harm_nothing(face: str, tmp_path: Path) -> None:
+    fast.leave("starts a server")
     result = fuzzed(face, _BODIES, seed=1, offending=tmp_path)
     assert result.harm() == [], result.said.outcomes
     assert result.said.outcomes.total() == _BODIES

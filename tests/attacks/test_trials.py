@@ -4,6 +4,7 @@ import pytest
 
 from tests.attacks.table import ATTACKS
 from tests.attacks.trial import tried
+from tests.support import fast
 
 _SECONDS = 3.0
 _CHOSEN = (
@@ -22,5 +23,6 @@ _CHOSEN = (
 
 @pytest.mark.parametrize(("name", "face"), _CHOSEN)
 def test_an_attack_leaves_the_server_as_it_was(name: str, face: str) -> None:
+    fast.leave("starts a server")
     (attack,) = (attack for attack in ATTACKS if attack.name == name)
     assert tried(attack, face, _SECONDS, back_s=0).lasting_harm() == []

@@ -1,4 +1,4 @@
-"""What decoding costs and never does: memory, time, warnings, errors without a type, other pixels than the whole's."""
+"""Decoding: bounded memory and time, no warnings, only typed errors, and the same pixels in strips as of the whole."""
 
 import contextlib
 import io
@@ -22,15 +22,15 @@ from bundle.headers import read_header
 from bundle.images import decode, to_picture
 from bundle.manifest import Preprocessing
 from tests.bundle.test_headers import ACCEPTED, REFUSED, chunk, in_png, segment
-from tests.pictures import encoded, jpeg, picture
+from tests.support.pictures import encoded, jpeg, picture
 
 LIMIT = 50_000_000
 SIDE = 3000  # of the pictures whose memory is measured
-FIT = Preprocessing(48, 48, "short_side", 51, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PREPROCESSING = Preprocessing(48, 48, "short_side", 51, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def kinds(width: int, height: int) -> dict[str, bytes]:
-    """A picture in every mode that has to be prepared before it is resized."""
+    """A picture in every mode that must be converted before it is resized."""
     colours = picture(width, height)
     grey = colours.convert("L")
     clear = picture(width, height, seed=1).convert("L")
@@ -56,7 +56,7 @@ def kinds(width: int, height: int) -> dict[str, bytes]:
 
 
 def in_one_chunk(image: Image.Image) -> bytes:
-    """A PNG as large as its samples, all in one chunk."""
+    """An uncompressed PNG with all its samples in one chunk."""
     rows = np.asarray(image).reshape(image.height, -1)
     samples = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes(), 0)
     header = struct.pack(">IIBBBBB", image.width, image.height, 8, 6, 0, 0, 0)
@@ -68,24 +68,24 @@ def test_the_exact_pixels_of_a_picture_in_strips_are_those_of_the_whole(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, data in kinds(*size).items():
-        whole = to_picture(data, FIT, LIMIT)
+        whole = to_picture(data, PREPROCESSING, LIMIT)
         with monkeypatch.context() as patch:
             patch.setattr(strips, "_STRIP_PIXELS", 5000)
-            assert np.array_equal(to_picture(data, FIT, LIMIT), whole), name
+            assert np.array_equal(to_picture(data, PREPROCESSING, LIMIT), whole), name
 
 
 def test_the_fast_pixels_of_a_picture_in_strips_are_near_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, data in kinds(300, 240).items():
-        whole = to_picture(data, FIT, LIMIT, exact=False).astype(int)
+        whole = to_picture(data, PREPROCESSING, LIMIT, exact=False).astype(int)
         with monkeypatch.context() as patch:
             patch.setattr(strips, "_STRIP_PIXELS", 5000)
-            cut = to_picture(data, FIT, LIMIT, exact=False).astype(int)
+            cut = to_picture(data, PREPROCESSING, LIMIT, exact=False).astype(int)
         assert abs(cut - whole).max() <= 1, name
 
 
 def test_every_sixteen_bit_value_is_divided_and_rounded() -> None:
     values = np.arange(1 << 16, dtype=np.uint16)
-    assert np.array_equal(strips.eight_bits(values), np.rint(values / 257))
+    assert np.array_equal(strips.to_8_bits(values), np.rint(values / 257))
 
 
 CHILD = """
@@ -93,7 +93,7 @@ import re, sys
 from pathlib import Path
 from bundle.headers import read_header
 from bundle.images import decode, sample_jpeg
-from tests.bundle.test_decode import FIT
+from tests.bundle.test_decode import PREPROCESSING
 
 def kib(field):
     return int(re.search(field + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -102,13 +102,13 @@ exact = sys.argv[2] == "exact"
 for data in (sample_jpeg(), Path(sys.argv[1]).read_bytes()):
     header = read_header(data, 1 << 30)
     before = kib("VmRSS")
-    decode(data, header, FIT, exact)
+    decode(data, header, PREPROCESSING, exact)
 print((kib("VmHWM") - before) * 1024, header.pixels, len(data))
 """
 
 
 def peak_bytes(data: bytes, way: str, folder: Path) -> int:
-    """Of one decode, above what the process holds before, which includes the file."""
+    """The peak of memory during one decode, above the memory of the process before it, which includes the file."""
     (folder / "picture").write_bytes(data)
     command = [sys.executable, "-c", CHILD, str(folder / "picture"), way]
     root = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def large() -> dict[str, bytes]:
     return kinds(SIDE, SIDE)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not tell the peak of memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not report the peak of memory")
 @pytest.mark.parametrize(("way", "bytes_a_pixel"), [("fast", 4), ("exact", 5)])
 def test_a_decode_holds_four_bytes_a_pixel_and_five_if_exact(
     way: str, bytes_a_pixel: int, large: dict[str, bytes], tmp_path: Path
@@ -135,7 +135,7 @@ def test_no_long_file_occupies_a_decoder(name: str) -> None:
     data = {**REFUSED, **ACCEPTED}[name]()
     began_s = time.process_time()
     with contextlib.suppress(ImageError):
-        to_picture(data, FIT, LIMIT, exact=False)
+        to_picture(data, PREPROCESSING, LIMIT, exact=False)
     assert time.process_time() - began_s < 4  # none takes above 0.16; before, most took 5 to 10
 
 
@@ -148,13 +148,13 @@ def test_nothing_in_a_photo_reaches_the_log(caplog: pytest.LogCaptureFixture) ->
         jpeg()[:2] + segment(0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff") * 900 + jpeg()[2:],
         jpeg()[:2] + segment(0xE2, b"MPF\0" + bytes(40)) + jpeg()[2:],
     ):
-        assert to_picture(data, FIT, LIMIT).shape == (48, 48, 3)
+        assert to_picture(data, PREPROCESSING, LIMIT).shape == (48, 48, 3)
     assert not caplog.records
 
 
 def test_a_header_read_before_is_enough_to_decode() -> None:
     data = jpeg()
-    assert np.array_equal(decode(data, read_header(data, LIMIT), FIT), to_picture(data, FIT, LIMIT))
+    assert np.array_equal(decode(data, read_header(data, LIMIT), PREPROCESSING), to_picture(data, PREPROCESSING, LIMIT))
 
 
 ORIGINALS = [
@@ -189,7 +189,7 @@ def test_any_change_to_a_file_gives_a_picture_or_a_typed_error(
             + (behind.get(how, data[at + 40 :]))
         )
     try:
-        assert to_picture(data, FIT, 4_000_000, exact).shape == (48, 48, 3)
+        assert to_picture(data, PREPROCESSING, 4_000_000, exact).shape == (48, 48, 3)
     except ImageError as error:
         assert str(error).endswith(".")
 
@@ -198,5 +198,5 @@ def test_a_thumbnail_inside_exif_is_not_taken_for_the_photo() -> None:
     thumbnail = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + jpeg(seed=5, width=16, height=16)
     photo = jpeg()
     tagged = photo[:2] + segment(0xE1, thumbnail) + photo[2:]
-    assert np.array_equal(to_picture(tagged, FIT, LIMIT), to_picture(photo, FIT, LIMIT))
-    assert Image.open(io.BytesIO(read_header(tagged, LIMIT).needed(tagged))).size == (96, 80)
+    assert np.array_equal(to_picture(tagged, PREPROCESSING, LIMIT), to_picture(photo, PREPROCESSING, LIMIT))
+    assert Image.open(io.BytesIO(read_header(tagged, LIMIT).needed_bytes(tagged))).size == (96, 80)

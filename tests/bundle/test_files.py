@@ -1,4 +1,4 @@
-"""Bundles on disk: whole or not there, never changed unnoticed."""
+"""Bundles on disk: written whole or not at all, and every change is noticed."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle import files
+from bundle import draft, files
 from bundle.errors import BundleError
 from bundle.manifest import Manifest
 
@@ -33,7 +33,7 @@ def test_a_manifest_survives_writing_and_reading(demo: Path) -> None:
 
 def test_a_bundle_is_written_under_the_next_version(copy: Path, tmp_path: Path) -> None:
     bundle = files.read(copy)
-    written = files.write(tmp_path, bundle.manifest, contents(copy))
+    written = draft.publish(tmp_path, bundle.manifest, contents(copy))
     assert written == tmp_path / "demo" / "2"
     assert files.read(written).manifest == dataclasses.replace(bundle.manifest, version="2")
 
@@ -41,13 +41,13 @@ def test_a_bundle_is_written_under_the_next_version(copy: Path, tmp_path: Path) 
 def test_of_many_writers_at_once_each_gets_a_version_of_its_own(copy: Path, tmp_path: Path) -> None:
     manifest = files.read(copy).manifest
     with ThreadPoolExecutor(8) as pool:
-        written = list(pool.map(lambda _: files.write(tmp_path, manifest, {"labels.tsv": b""}), range(24)))
+        written = list(pool.map(lambda _: draft.publish(tmp_path, manifest, {"labels.tsv": b""}), range(24)))
     assert sorted(int(path.name) for path in written) == list(range(2, 26))
     assert all(json.loads((path / "manifest.json").read_text())["version"] == path.name for path in written)
 
 
 class Interrupted(Mapping[str, bytes]):
-    """Files of which the second cannot be had, because the user pressed Ctrl-C."""
+    """Two files; the user presses Ctrl-C before the second one is read."""
 
     def __getitem__(self, name: str) -> bytes:
         if name == "b":
@@ -63,14 +63,14 @@ class Interrupted(Mapping[str, bytes]):
 
 def test_an_interrupted_write_leaves_nothing_behind(demo: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        files.write(tmp_path, files.read(demo).manifest, Interrupted())
+        draft.publish(tmp_path, files.read(demo).manifest, Interrupted())
     assert list((tmp_path / "demo").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../up", "", ".hidden", "a/b", "a" * 65, "white space"])
 def test_a_name_that_is_no_folder_name_is_refused(name: str, demo: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot name a bundle"):
-        files.write(tmp_path, dataclasses.replace(files.read(demo).manifest, name=name), {})
+        draft.publish(tmp_path, dataclasses.replace(files.read(demo).manifest, name=name), {})
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.tsv", "probe.npz"])
@@ -124,8 +124,8 @@ def _no_margin(data: dict[str, dict[str, object]]) -> None:
         (_no_source, r"manifest\.source is missing"),
         (_wrong_kind, r"manifest\.labels\.classes must be int, not 'many'"),
         (_elsewhere, "not beside it"),
-        (_beyond_floats, "do not hold together"),
-        (_no_path, "do not hold together"),
+        (_beyond_floats, "contradict each other"),
+        (_no_path, "contradict each other"),
         (_no_margin, "resize_to must be at least the size"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a file says about its photo, without a decoder, and what is refused before any decoder sees it."""
+"""Headers: what a file states about its photo, and which files are rejected before a decoder gets them."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ from PIL import Image
 from bundle.errors import Animated, BadImage, ImageError, TooManyPixels
 from bundle.headers import exif, read_header
 from bundle.images import sample_jpeg
-from tests.pictures import encoded, jpeg, picture
+from tests.support.pictures import encoded, jpeg, picture
 
 HOSTILE = Path(__file__).parents[1] / "data" / "hostile"
 LIMIT = 50_000_000
@@ -44,12 +44,12 @@ def canvas(width: int, height: int, flags: int = 0x08) -> tuple[bytes, bytes]:
 
 
 def many(piece: bytes) -> bytes:
-    """The piece, again and again, as large as a body may be."""
+    """The piece repeated until it has the size of the largest body."""
     return piece * (LARGE_BYTES // len(piece))
 
 
 def in_jpeg(inserted: bytes) -> bytes:
-    """Behind the start of the image, and so before its pixels."""
+    """A JPEG with something inserted after the start of the image, before its pixels."""
     return jpeg()[:2] + inserted + jpeg()[2:]
 
 
@@ -76,7 +76,7 @@ def test_kind_size_and_orientation_of_each_format_are_read(format: str) -> None:
     assert (header.kind, header.width, header.height, header.orientation) == (format, 120, 80, 6)
 
 
-def test_the_scans_of_a_jpeg_are_counted_and_what_is_behind_it_is_not() -> None:
+def test_the_scans_of_a_jpeg_are_counted_and_what_follows_it_is_not() -> None:
     progressive = encoded(PICTURE, progressive=True)
     expected = progressive.count(b"\xff\xda")
     assert expected > 5
@@ -144,7 +144,7 @@ def _refused(data: bytes) -> None:
 
 
 def _lines_run(function: Callable[[], object]) -> int:
-    """Lines of Python that the readers of headers run: the same on every machine."""
+    """The number of lines of Python that the header readers run. It is the same on every machine."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -165,19 +165,19 @@ def test_metadata_of_many_programs_is_no_reason_to_refuse() -> None:
     parts = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + bytes(60_000)) + segment(0xFE, b"x") * 50
     profile = b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes(60_000)) for _ in range(40))
     header = read_header(in_jpeg(parts + profile), LIMIT)
-    assert len(header.needed(in_jpeg(parts + profile))) <= len(jpeg())
+    assert len(header.needed_bytes(in_jpeg(parts + profile))) <= len(jpeg())
 
 
 def test_of_a_plain_file_nothing_is_copied() -> None:
     for data in (jpeg(), encoded(PICTURE, "WEBP")):
-        assert read_header(data, LIMIT).needed(data) is data
+        assert read_header(data, LIMIT).needed_bytes(data) is data
 
 
-def test_colour_is_still_told_by_what_the_decoder_is_given() -> None:
+def test_the_decoder_still_gets_the_colour_space() -> None:
     cmyk = (HOSTILE / "cmyk.jpg").read_bytes()
     commented = cmyk[:2] + segment(0xFE, b"a comment") + cmyk[2:]
     assert b"Adobe" in cmyk
-    assert read_header(commented, LIMIT).needed(commented) == cmyk
+    assert read_header(commented, LIMIT).needed_bytes(commented) == cmyk
 
 
 @pytest.mark.parametrize(("factors", "allowed"), [("4:2:0", 1.5 / 2), ("4:4:4", 3 / 2)])

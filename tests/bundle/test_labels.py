@@ -1,4 +1,4 @@
-"""Label tables, and ImageNet's own against timm's."""
+"""Label tables, and the known label sets compared with independent sources."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ import pytest
 from bundle import labels, labelsets, predictions
 from bundle.errors import BundleError
 from bundle.labels import Label
-from tests import oracles
+from tests.support import oracles
 
 
 def test_imagenet_has_timms_class_order_and_timms_first_lemma() -> None:
     oracles.timm()
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     theirs = ImageNetInfo()
     ours = labelsets.imagenet()
-    assert [label.id for label in ours] == theirs.label_names()
+    assert [label.id for label in ours] == theirs.label_names()  # type: ignore[no-untyped-call]  # timm's own
     for index, label in enumerate(ours):
         assert label.name.split(" (")[0] == theirs.index_to_description(index).split(", ")[0]
 
@@ -59,7 +59,7 @@ def test_every_set_has_as_many_distinct_classes_as_networks_of_it() -> None:
 
 
 def test_the_devkit_order_is_that_of_the_original_caffe_networks(shared: Path) -> None:
-    """By two sources that know nothing of each other: a map of sorted to devkit order, and the list of synsets."""
+    """Compares two independent sources: a map from sorted to devkit order, and the list of synsets."""
     to_devkit = [int(line) - 1 for line in (shared / "labels" / "mcnSENets_label_map.txt").read_text().split()]
     devkit = labelsets.named("imagenet-1k-devkit")
     assert [devkit[place] for place in to_devkit] == list(labelsets.imagenet())

@@ -1,4 +1,4 @@
-"""From checkpoint to bundle, and every way in which there is none."""
+"""Convert: from a checkpoint to a bundle, and every error on the way."""
 
 import signal
 import subprocess
@@ -15,16 +15,17 @@ import torch
 
 from bundle import files, parity
 from bundle.errors import BundleError
-from export import graph, proof, samples
 from export.convert import STEPS, convert
 from export.errors import ExportError
+from export.graphs import graph
+from export.options import ConvertOptions
 from export.progress import Progress
-from export.wishes import Wishes
+from export.proving import reference_runs, samples
 from models import loading
 from models.errors import CheckpointError
-from tests import networks
 from tests.conftest import REPOSITORY
-from tests.pictures import jpeg
+from tests.support import exported, networks
+from tests.support.pictures import jpeg
 
 SPEC = networks.spec(18, width=8, classes=10, stem="3x3s2")
 
@@ -44,20 +45,26 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def wishes(labels: Path, tmp_path: Path) -> dict[str, Any]:
-    return {"bundles": tmp_path / "bundles", "stem": "3x3s2", "size": 64, "labels": str(labels)}
+def options(labels: Path, tmp_path: Path) -> dict[str, Any]:
+    return {"model_repository": tmp_path / "bundles", "stem": "3x3s2", "size": 64, "labels": str(labels)}
 
 
-def written(path: Path, wishes: Wishes, progress: Progress) -> Path:
-    return convert(path, wishes, progress).path
+@pytest.fixture(autouse=True)
+def one_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests here are about what stands around the graph, which is the same in all of them."""
+    monkeypatch.setattr(graph, "to_onnx", exported.to_onnx)
+
+
+def written(path: Path, options: ConvertOptions, progress: Progress) -> Path:
+    return convert(path, options, progress).path
 
 
 def bundles(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*")) if folder.exists() else []
 
 
-def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    folder = written(checkpoint, Wishes(**wishes, name="mine", notes=None), Progress(STEPS))
+def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Path, options: dict[str, Any]) -> None:
+    folder = written(checkpoint, ConvertOptions(**options, name="mine", notes=None), Progress(STEPS))
     bundle = files.read(folder)
     manifest = bundle.manifest
     assert (manifest.name, manifest.version, manifest.architecture.name) == ("mine", "1", "seresnet18")
@@ -75,18 +82,18 @@ def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Pa
 
     network = loading.load(networks.tensors(SPEC), SPEC)
     served = graph.ServedNetwork(network, manifest.preprocessing.mean, manifest.preprocessing.std).eval()
-    pixels = samples.generated(64, 64)[::-1].copy()
+    pixels = samples.generate(64, 64)[::-1].copy()
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     answered = session.run(["probabilities"], {"pixels": pixels})[0]
     with torch.inference_mode():
-        assert parity.compare(served(torch.from_numpy(pixels)).numpy(), answered).kept()
-    assert "not told at its export" in (folder / "CARD.md").read_text()
+        assert parity.compare(served(torch.from_numpy(pixels)).numpy(), answered).passes()
+    assert "were not given at its export" in (folder / "CARD.md").read_text()
 
 
 def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(
-    checkpoint: Path, wishes: dict[str, Any]
+    checkpoint: Path, options: dict[str, Any]
 ) -> None:
-    model = onnx.load(written(checkpoint, Wishes(**wishes), Progress(STEPS)) / "model.onnx")
+    model = onnx.load(written(checkpoint, ConvertOptions(**options), Progress(STEPS)) / "model.onnx")
     kinds = Counter(node.op_type for node in model.graph.node)
     assert (kinds["BatchNormalization"], kinds["Reshape"], kinds["Sigmoid"], len(model.functions)) == (0, 0, 8, 0)
     assert kinds["Conv"] == 1 + 8 * 2 + 3 + 8 * 2  # stem, blocks, downsamples, two 1x1 in each SE block
@@ -103,9 +110,10 @@ def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(
 
 
 def test_the_same_checkpoint_gives_the_same_graph_and_probe_and_names_no_path(
-    checkpoint: Path, wishes: dict[str, Any]
+    checkpoint: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = (written(checkpoint, Wishes(**wishes), Progress(STEPS)) for _ in range(2))
+    monkeypatch.setattr(graph, "to_onnx", exported.honest)
+    first, second = (written(checkpoint, ConvertOptions(**options), Progress(STEPS)) for _ in range(2))
     assert (first.name, second.name) == ("1", "2")
     for name in ("model.onnx", "probe.npz", "labels.tsv"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
@@ -115,35 +123,40 @@ def test_the_same_checkpoint_gives_the_same_graph_and_probe_and_names_no_path(
 
 
 def test_photos_are_compared_on_when_the_user_gives_them(
-    checkpoint: Path, wishes: dict[str, Any], tmp_path: Path
+    checkpoint: Path, options: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
     for seed in range(33):
         (folder / "deeper" / f"{seed}.jpg").write_bytes(jpeg(seed))
-    row = files.read(written(checkpoint, Wishes(**wishes, photos=folder), Progress(STEPS))).manifest.parity[0]
+    row = files.read(written(checkpoint, ConvertOptions(**options, photos=folder), Progress(STEPS))).manifest.parity[0]
     assert (row.images, row.inputs) == (33, "photos")
 
 
-def test_preprocessing_is_as_wished(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    wished = Wishes(
-        **wishes, resize="squash", resize_to=70, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.5)
+def test_preprocessing_is_as_chosen(checkpoint: Path, options: dict[str, Any]) -> None:
+    chosen = ConvertOptions(
+        **options, resize="squash", resize_to=70, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.5)
     )
-    fit = files.read(written(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
-    assert (fit.height, fit.resize, fit.resize_to, fit.interpolation) == (64, "squash", 70, "bilinear")
-    assert (fit.mean, fit.std) == ((127.5, 127.5, 127.5), (127.5, 63.75, 127.5))
+    preprocessing = files.read(written(checkpoint, chosen, Progress(STEPS))).manifest.preprocessing
+    assert (preprocessing.height, preprocessing.resize, preprocessing.resize_to, preprocessing.interpolation) == (
+        64,
+        "squash",
+        70,
+        "bilinear",
+    )
+    assert (preprocessing.mean, preprocessing.std) == ((127.5, 127.5, 127.5), (127.5, 63.75, 127.5))
 
 
-def test_the_scale_of_a_mean_can_be_said_where_it_does_not_tell(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    wished = Wishes(**wishes, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=255)
-    fit = files.read(written(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
-    assert (fit.mean, fit.std) == ((0, 0, 0), (1, 1, 1))
+def test_the_scale_of_a_mean_can_be_said_where_it_does_not_tell(checkpoint: Path, options: dict[str, Any]) -> None:
+    chosen = ConvertOptions(**options, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=255)
+    preprocessing = files.read(written(checkpoint, chosen, Progress(STEPS))).manifest.preprocessing
+    assert (preprocessing.mean, preprocessing.std) == ((0, 0, 0), (1, 1, 1))
 
 
-def test_means_of_0_to_255_are_taken_as_they_are(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    wished = Wishes(**wishes, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4))
-    fit = files.read(written(checkpoint, wished, Progress(STEPS))).manifest.preprocessing
-    assert (fit.mean, fit.std) == ((123.675, 116.28, 103.53), (58.4, 57.1, 57.4))
+def test_means_of_0_to_255_are_taken_as_they_are(checkpoint: Path, options: dict[str, Any]) -> None:
+    chosen = ConvertOptions(**options, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4))
+    preprocessing = files.read(written(checkpoint, chosen, Progress(STEPS))).manifest.preprocessing
+    assert (preprocessing.mean, preprocessing.std) == ((123.675, 116.28, 103.53), (58.4, 57.1, 57.4))
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -164,12 +177,12 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no size": ({"size": 0}, BundleError, "at least 8x8"),
     "bad name": ({"name": "a/b"}, BundleError, "cannot name a bundle"),
     "no such photos": ({"photos": Path("nowhere")}, ExportError, "There is no folder 'nowhere'"),
-    "no photos": ({"photos": Path(__file__).parent}, ExportError, "holds 0 photos and at least 32"),
-    "photos to calibrate nothing on": ({"judge": Path("nowhere")}, ExportError, "say which with --precision"),
+    "no photos": ({"photos": Path(__file__).parent}, ExportError, "holds 0 photos, but at least 32"),
+    "photos to calibrate nothing on": ({"judge": Path("nowhere")}, ExportError, "name them with --precision"),
     "photos of two kinds": (
         {"photos": Path("nowhere"), "precisions": ("fp32", "int8")},
         ExportError,
-        "compared on the judged photos: drop --photos",
+        "compared on the photos of --judge or --calibrate: drop --photos",
     ),
     "no notes": ({"notes": Path("nowhere.md")}, ExportError, "'nowhere.md' cannot be read"),
 }
@@ -177,104 +190,106 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_cannot_be_exported_is_refused_in_a_sentence_and_nothing_is_written(
-    reason: str, checkpoint: Path, wishes: dict[str, Any]
+    reason: str, checkpoint: Path, options: dict[str, Any]
 ) -> None:
     changed, error, message = REFUSED[reason]
     with pytest.raises(error, match=message):
-        written(checkpoint, Wishes(**{**wishes, **changed}), Progress(STEPS))
-    assert [path for path in bundles(wishes["bundles"]) if path.is_file()] == []
+        written(checkpoint, ConvertOptions(**{**options, **changed}), Progress(STEPS))
+    assert [path for path in bundles(options["model_repository"]) if path.is_file()] == []
 
 
 def test_a_size_that_a_network_cannot_take_is_told(
-    checkpoint: Path, wishes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def does_not_fit(network: torch.nn.Module, height: int, width: int) -> int:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x512 and 25088x4096)")  # as SE-VGG-16 has it
 
     monkeypatch.setattr("export.convert.complexity.multiply_adds", does_not_fit)
-    with pytest.raises(ExportError, match="takes no 64x64 pixels: give the size"):
-        written(checkpoint, Wishes(**wishes), Progress(STEPS))
+    with pytest.raises(ExportError, match="cannot take 64x64 pixels: give the size"):
+        written(checkpoint, ConvertOptions(**options), Progress(STEPS))
 
 
-def test_a_photo_that_cannot_be_decoded_is_named(checkpoint: Path, wishes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_photo_that_cannot_be_decoded_is_named(checkpoint: Path, options: dict[str, Any], tmp_path: Path) -> None:
     for seed in range(32):
         (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
     (tmp_path / "7.jpg").write_bytes(jpeg()[:-200])
     with pytest.raises(ExportError, match=r"7\.jpg' cannot be used: The JPEG is truncated"):
-        written(checkpoint, Wishes(**wishes, photos=tmp_path), Progress(STEPS))
+        written(checkpoint, ConvertOptions(**options, photos=tmp_path), Progress(STEPS))
 
 
 def test_a_graph_that_answers_otherwise_is_refused() -> None:
     network = loading.load(networks.tensors(SPEC), SPEC)
     served = graph.ServedNetwork(network, (127.5,) * 3, (127.5,) * 3).eval()
-    pixels = samples.generated(64, 64)
-    reference = proof.torch_probabilities(served, pixels, lambda done, total: None)
-    proof.demand_parity(reference, reference)
+    pixels = samples.generate(64, 64)
+    reference = reference_runs.torch_probabilities(served, pixels, lambda done, total: None)
+    reference_runs.require_parity(reference, reference)
     with torch.no_grad():
-        network.get_submodule("layer4.1.se.fc2").bias[0] += 1  # type: ignore[index]
-    spoilt = proof.onnx_probabilities(graph.to_onnx(served, 64, 64), pixels, lambda done, total: None)
-    with pytest.raises(ExportError, match=r"does not answer as the torch network: max \|Δp\|.*No bundle was written"):
-        proof.demand_parity(reference, spoilt)
+        network.get_parameter("layer4.1.se.fc2.bias")[0] += 1
+    spoilt = reference_runs.onnx_probabilities(graph.to_onnx(served, 64, 64), pixels, lambda done, total: None)
+    with pytest.raises(
+        ExportError, match=r"answers differ from the torch network's: max \|Δp\|.*No bundle was written"
+    ):
+        reference_runs.require_parity(reference, spoilt)
 
 
-def test_a_network_that_answers_everything_alike_is_refused(wishes: dict[str, Any], tmp_path: Path) -> None:
-    """Any graph would agree with it."""
+def test_a_network_that_answers_everything_alike_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    """A comparison with such a network proves nothing."""
     tensors = networks.tensors(SPEC)
     torch.save({**tensors, "fc.weight": torch.zeros_like(tensors["fc.weight"])}, tmp_path / "dead.pth")
     with pytest.raises(ExportError, match="gives all 32 images the same answer"):
-        written(tmp_path / "dead.pth", Wishes(**wishes), Progress(STEPS))
+        written(tmp_path / "dead.pth", ConvertOptions(**options), Progress(STEPS))
 
 
 def test_the_class_names_in_a_checkpoint_are_its_labels_unless_the_user_says_otherwise(
-    wishes: dict[str, Any], tmp_path: Path
+    options: dict[str, Any], tmp_path: Path
 ) -> None:
     numbered = {name: index for index, name in enumerate(["n01440764", *(f"kind {i}" for i in range(9))])}
     torch.save({"state_dict": networks.tensors(SPEC), "class_to_idx": numbered}, tmp_path / "named.pth")
-    own = files.read(written(tmp_path / "named.pth", Wishes(**{**wishes, "labels": None}), Progress(STEPS)))
+    own = files.read(written(tmp_path / "named.pth", ConvertOptions(**{**options, "labels": None}), Progress(STEPS)))
     assert own.manifest.labels.set == "class_to_idx"
     assert [label.name for label in own.labels][:2] == ["tench", "kind 0"]
-    told = files.read(written(tmp_path / "named.pth", Wishes(**wishes), Progress(STEPS)))
+    told = files.read(written(tmp_path / "named.pth", ConvertOptions(**options), Progress(STEPS)))
     assert told.labels[0].name == "class 0"
 
 
 def test_a_network_that_takes_blue_first_is_served_as_any_other(
-    checkpoint: Path, wishes: dict[str, Any], tmp_path: Path
+    checkpoint: Path, options: dict[str, Any], tmp_path: Path
 ) -> None:
     tensors = networks.tensors(SPEC)
     torch.save({**tensors, "conv1.weight": tensors["conv1.weight"].flip(1)}, tmp_path / "bgr.pth")
-    pixels = samples.generated(64, 64)
+    pixels = samples.generate(64, 64)
     answers = [
         onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"]).run(
             None, {"pixels": pixels}
         )[0]
         for folder in (
-            written(checkpoint, Wishes(**wishes), Progress(STEPS)),
-            written(tmp_path / "bgr.pth", Wishes(**wishes, bgr=True), Progress(STEPS)),
-            written(tmp_path / "bgr.pth", Wishes(**wishes), Progress(STEPS)),
+            written(checkpoint, ConvertOptions(**options), Progress(STEPS)),
+            written(tmp_path / "bgr.pth", ConvertOptions(**options, bgr=True), Progress(STEPS)),
+            written(tmp_path / "bgr.pth", ConvertOptions(**options), Progress(STEPS)),
         )
     ]
-    assert parity.compare(answers[0], answers[1]).kept()
-    assert not parity.compare(answers[0], answers[2]).kept()
+    assert parity.compare(answers[0], answers[1]).passes()
+    assert not parity.compare(answers[0], answers[2]).passes()
 
 
 def test_generated_images_are_of_every_kind_and_always_the_same() -> None:
-    images = samples.generated(48, 64)
+    images = samples.generate(48, 64)
     assert images.shape == (32, 48, 64, 3)
     assert images.dtype == np.uint8
-    assert np.array_equal(images, samples.generated(48, 64))
+    assert np.array_equal(images, samples.generate(48, 64))
     assert len(np.unique(images.reshape(32, -1), axis=0)) == 32
 
 
-def command(checkpoint: Path, wishes: dict[str, Any]) -> list[str]:
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in wishes.items()]
-    return [sys.executable, "-m", "export", "convert", str(checkpoint), *options]
+def command(checkpoint: Path, options: dict[str, Any]) -> list[str]:
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "export", "convert", str(checkpoint), *given]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_export_leaves_nothing_behind(
-    number: signal.Signals, checkpoint: Path, wishes: dict[str, Any]
+    number: signal.Signals, checkpoint: Path, options: dict[str, Any]
 ) -> None:
-    with subprocess.Popen(command(checkpoint, wishes), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command(checkpoint, options), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "exporting" in line:
@@ -283,44 +298,44 @@ def test_an_interrupted_export_leaves_nothing_behind(
         rest = process.stderr.read()
     assert process.returncode == 130
     assert rest.splitlines()[-1] == "export: interrupted; nothing was written."
-    assert bundles(wishes["bundles"]) == []
+    assert bundles(options["model_repository"]) == []
 
 
-def test_the_command_prints_the_bundle_and_its_steps(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    done = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=True)
-    assert done.stdout == f"{wishes['bundles'] / 'seresnet18' / '1'}\n"
+def test_the_command_prints_the_bundle_and_its_steps(checkpoint: Path, options: dict[str, Any]) -> None:
+    done = subprocess.run(command(checkpoint, options), capture_output=True, text=True, check=True)
+    assert done.stdout == f"{options['model_repository'] / 'seresnet18' / '1'}\n"
     assert [line[:5] for line in done.stderr.splitlines()] == [f"[{step}/6]" for step in range(1, 7)]
 
 
-def test_the_command_refuses_with_a_sentence_and_no_traceback(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    wishes["arch"] = "seresnet50"
-    failed = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=False)
+def test_the_command_refuses_with_a_sentence_and_no_traceback(checkpoint: Path, options: dict[str, Any]) -> None:
+    options["arch"] = "seresnet50"
+    failed = subprocess.run(command(checkpoint, options), capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("export: The tensors make a seresnet18, not a seresnet50")
     assert "Traceback" not in failed.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(checkpoint: Path, wishes: dict[str, Any]) -> None:
-    wishes["bundles"].write_text("a file where a folder should be")
-    failed = subprocess.run(command(checkpoint, wishes), capture_output=True, text=True, check=False)
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(checkpoint: Path, options: dict[str, Any]) -> None:
+    options["model_repository"].write_text("a file where a folder should be")
+    failed = subprocess.run(command(checkpoint, options), capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].endswith("choose another folder with --bundles.")
+    assert failed.stderr.splitlines()[-1].endswith("choose another folder with --model-repository.")
     assert "Traceback" not in failed.stderr
 
 
 def test_the_demo_bundle_is_what_its_checkpoint_gives(shared: Path, demo: Path, tmp_path: Path) -> None:
-    wishes = Wishes(
-        bundles=tmp_path,
+    options = ConvertOptions(
+        model_repository=tmp_path,
         stem="3x3s2",
         size=64,
         resize_to=64,
         interpolation="bilinear",
         labels=str(REPOSITORY / "models" / "recipes" / "tiny-imagenet-200.txt"),
     )
-    again = files.read(written(shared / "weights" / "seresnet18_tiny.pth", wishes, Progress(STEPS)))
+    again = files.read(written(shared / "weights" / "seresnet18_tiny.pth", options, Progress(STEPS)))
     kept = files.read(demo)
     assert again.labels == kept.labels
     assert again.manifest.architecture == kept.manifest.architecture
     assert again.manifest.preprocessing == kept.manifest.preprocessing
     assert again.manifest.source == kept.manifest.source
-    assert parity.compare(kept.probe.probabilities, again.probe.probabilities).kept()
+    assert parity.compare(kept.probe.probabilities, again.probe.probabilities).passes()

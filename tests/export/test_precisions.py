@@ -17,17 +17,19 @@ from onnx import TensorProto, numpy_helper
 
 from bundle import files, parity
 from bundle.files import Bundle
-from export import blame, commands, float8, judge, labelled, narrow, precisions, proof, quantise, samples
+from export import commands, precisions
 from export.errors import ExportError
-from export.graph import ServedNetwork, to_onnx
-from export.judge import Photos
+from export.graphs import fp8, int8, to_16bit
+from export.graphs.graph import ServedNetwork, to_onnx
 from export.progress import Progress
-from models.fixed import Family
-from models.sebninception import SE_BN_INCEPTION
-from models.semobilenet import SE_MOBILENET
-from tests import oracles
-from tests.models.trained_elsewhere import seeded
-from tests.trained import weights
+from export.proving import accuracy_gate, labelled, layer_errors, reference_runs, samples
+from export.proving.accuracy_gate import GatePhotos
+from models.networks.family import Family
+from models.networks.sebninception import SE_BN_INCEPTION
+from models.networks.semobilenet import SE_MOBILENET
+from tests.support import oracles
+from tests.support.reference_networks import seeded
+from tests.support.trained import weights
 
 
 def silent(done: int, total: int) -> None:
@@ -45,27 +47,29 @@ def model(bundle: Bundle) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def photos(shared: Path, bundle: Bundle) -> Photos:
+def photos(shared: Path, bundle: Bundle) -> GatePhotos:
     folder = shared / "tiny-imagenet"
-    fit = bundle.manifest.preprocessing
-    paths = samples.paths(folder / "val")
-    calibration = [samples.picture(path, fit) for path in samples.paths(folder / "train")[::16]]
-    truth = labelled.classes(paths, folder / "val", bundle.labels)
-    return Photos(np.stack(calibration), np.stack([samples.picture(path, fit) for path in paths]), truth)
+    preprocessing = bundle.manifest.preprocessing
+    paths = samples.find_photos(folder / "val")
+    calibration = [samples.load_picture(path, preprocessing) for path in samples.find_photos(folder / "train")[::16]]
+    truth = labelled.class_indices(paths, folder / "val", bundle.labels)
+    return GatePhotos(
+        np.stack(calibration), np.stack([samples.load_picture(path, preprocessing) for path in paths]), truth
+    )
 
 
 @pytest.fixture(scope="module")
-def reference(model: bytes, photos: Photos) -> np.ndarray:
-    return proof.onnx_probabilities(model, photos.judged, silent)
+def reference(model: bytes, photos: GatePhotos) -> np.ndarray:
+    return reference_runs.onnx_probabilities(model, photos.judged, silent)
 
 
-def every(step: int, photos: Photos) -> Photos:
-    """So much fewer to judge on."""
+def every(step: int, photos: GatePhotos) -> GatePhotos:
+    """The same photos with only every `step`-th of the judged ones."""
     return dataclasses.replace(photos, judged=photos.judged[::step], truth=photos.truth[::step])  # type: ignore[index]
 
 
 def test_se_blocks_stay_in_float_and_convolutions_do_not(bundle: Bundle, model: bytes) -> None:
-    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent))
+    quantised = onnx.load_from_string(int8.to_int8(model, bundle.probe.pixels, silent))
     made = {name: node for node in quantised.graph.node for name in node.output}
     convolutions = [node for node in quantised.graph.node if node.op_type == "Conv"]
     assert {"/se/" in node.name for node in convolutions} == {True, False}
@@ -78,14 +82,12 @@ def test_se_blocks_stay_in_float_and_convolutions_do_not(bundle: Bundle, model: 
 
 
 def test_equal_photos_give_equal_bytes(bundle: Bundle, model: bytes) -> None:
-    assert quantise.to_int8(model, bundle.probe.pixels[:8], silent) == quantise.to_int8(
-        model, bundle.probe.pixels[:8], silent
-    )
+    assert int8.to_int8(model, bundle.probe.pixels[:8], silent) == int8.to_int8(model, bundle.probe.pixels[:8], silent)
 
 
-def test_the_demo_in_int8_passes_with_its_figures(model: bytes, photos: Photos, reference: np.ndarray) -> None:
-    (outcome,) = precisions.further(("fp32", "int8"), model, photos, reference, Progress())
-    assert isinstance(outcome, precisions.Further), getattr(outcome, "report", "")
+def test_the_demo_in_int8_passes_with_its_figures(model: bytes, photos: GatePhotos, reference: np.ndarray) -> None:
+    (outcome,) = precisions.add_precisions(("fp32", "int8"), model, photos, reference, Progress())
+    assert isinstance(outcome, precisions.AddedPrecision), getattr(outcome, "report", "")
     assert (outcome.file, outcome.precision) == ("model.int8.onnx", "int8")
     row = outcome.rows[0]
     assert (row.engine, row.images, row.labelled) == ("onnxruntime-cpu", 2000, 2000)
@@ -97,23 +99,21 @@ def test_the_demo_in_int8_passes_with_its_figures(model: bytes, photos: Photos, 
 
 
 def test_a_planted_bad_calibration_is_refused_with_the_layers_to_blame(
-    model: bytes, photos: Photos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    model: bytes, photos: GatePhotos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = quantise.to_int8
-    monkeypatch.setattr(
-        quantise, "to_int8", lambda model, pixels, advance: honest(model, pixels, advance, percentile=60)
-    )
-    (outcome,) = precisions.further(("fp32", "int8"), model, photos, reference, Progress())
-    assert isinstance(outcome, precisions.Refused)
-    assert "at least 98% wanted" in outcome.report
+    honest = int8.to_int8
+    monkeypatch.setattr(int8, "to_int8", lambda model, pixels, advance: honest(model, pixels, advance, percentile=60))
+    (outcome,) = precisions.add_precisions(("fp32", "int8"), model, photos, reference, Progress())
+    assert isinstance(outcome, precisions.RefusedPrecision)
+    assert "at least 98% required" in outcome.report
     assert "95 % interval" in outcome.report
     assert "dB" in outcome.report
 
 
-def test_graphs_for_gpus_pass_with_their_figures(model: bytes, photos: Photos, reference: np.ndarray) -> None:
+def test_graphs_for_gpus_pass_with_their_figures(model: bytes, photos: GatePhotos, reference: np.ndarray) -> None:
     some = every(4, photos)  # they are computed slowly here
-    outcomes = list(precisions.further(("fp16", "int8-trt", "fp8"), model, some, reference[::4], Progress()))
-    made = {outcome.file: outcome for outcome in outcomes if isinstance(outcome, precisions.Further)}
+    outcomes = list(precisions.add_precisions(("fp16", "int8-trt", "fp8"), model, some, reference[::4], Progress()))
+    made = {outcome.file: outcome for outcome in outcomes if isinstance(outcome, precisions.AddedPrecision)}
     assert list(made) == ["model.fp16.onnx", "model.int8-trt.onnx", "model.fp8.onnx"]
     for outcome in made.values():
         (row,) = outcome.rows
@@ -122,11 +122,11 @@ def test_graphs_for_gpus_pass_with_their_figures(model: bytes, photos: Photos, r
 
 
 def test_bfloat16_is_a_graph_for_gpus_and_a_way_to_run_the_fp32_graph(
-    model: bytes, photos: Photos, reference: np.ndarray
+    model: bytes, photos: GatePhotos, reference: np.ndarray
 ) -> None:
-    if not proof.openvino_runs("bf16"):
+    if not reference_runs.openvino_supports("bf16"):
         pytest.skip("needs OpenVINO and a CPU with bfloat16: nothing else runs such convolutions here")
-    outcomes = list(precisions.further(("bf16",), model, photos, reference, Progress()))
+    outcomes = list(precisions.add_precisions(("bf16",), model, photos, reference, Progress()))
     assert [(outcome.file, outcome.opset, outcome.model is None) for outcome in outcomes] == [  # type: ignore[union-attr]
         ("model.onnx", 20, True),
         ("model.bf16.onnx", 22, False),
@@ -136,7 +136,7 @@ def test_bfloat16_is_a_graph_for_gpus_and_a_way_to_run_the_fp32_graph(
 def test_tensorrt_gets_int8_around_zero_float_biases_and_nothing_quantised_around_se(
     bundle: Bundle, model: bytes
 ) -> None:
-    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent, quantise.FOR_TENSORRT))
+    quantised = onnx.load_from_string(int8.to_int8(model, bundle.probe.pixels, silent, int8.FOR_TENSORRT))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
     users = defaultdict(list)
     for node in quantised.graph.node:
@@ -157,7 +157,7 @@ def test_tensorrt_gets_int8_around_zero_float_biases_and_nothing_quantised_aroun
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
 def test_16_bit_is_what_lies_between_normalisation_and_softmax(model: bytes, precision: str, kind: int) -> None:
-    narrowed = onnx.load_from_string(narrow.to_16_bit(model, precision))
+    narrowed = onnx.load_from_string(to_16bit.to_16_bit(model, precision))
     weights = {tensor.name: tensor.data_type for tensor in narrowed.graph.initializer}
     assert {weights.pop("mean"), weights.pop("std")} == {TensorProto.FLOAT}
     assert set(weights.values()) - {TensorProto.INT64} == {kind}
@@ -166,7 +166,7 @@ def test_16_bit_is_what_lies_between_normalisation_and_softmax(model: bytes, pre
     for node in narrowed.graph.node:
         if node.op_type in ("Conv", "Relu", "Add", "Mul", "Gemm", "Sigmoid"):
             assert types[node.output[0]] == kind
-    assert narrow.to_16_bit(model, precision) == narrow.to_16_bit(model, precision)
+    assert to_16bit.to_16_bit(model, precision) == to_16bit.to_16_bit(model, precision)
 
 
 def test_a_weight_that_fp16_cannot_hold_is_told(model: bytes) -> None:
@@ -174,20 +174,20 @@ def test_a_weight_that_fp16_cannot_hold_is_told(model: bytes) -> None:
     tensor = next(tensor for tensor in loud.graph.initializer if tensor.name.endswith("conv1.weight"))
     values = numpy_helper.to_array(tensor) * np.float32(1e7)
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    with pytest.raises(ExportError, match=f"{tensor.name} are too large for fp16: take bf16"):
-        narrow.to_16_bit(loud.SerializeToString(), "fp16")
+    with pytest.raises(ExportError, match=f"{tensor.name} are too large for fp16: use bf16"):
+        to_16bit.to_16_bit(loud.SerializeToString(), "fp16")
 
 
 def test_the_worst_layer_is_the_one_that_was_spoilt(bundle: Bundle, model: bytes) -> None:
     plain = onnx.load_from_string(model)
-    quantised = onnx.load_from_string(quantise.to_int8(model, bundle.probe.pixels, silent))
+    quantised = onnx.load_from_string(int8.to_int8(model, bundle.probe.pixels, silent))
     spoilt = next(
         node for node in quantised.graph.node if node.op_type == "QuantizeLinear" and "layer2" in producer(plain, node)
     )
     scale = next(tensor for tensor in quantised.graph.initializer if tensor.name == spoilt.input[1])
     values = onnx.numpy_helper.to_array(scale) * 30
     scale.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), scale.name))
-    found = blame.layers(model, quantised.SerializeToString(), bundle.probe.pixels)
+    found = layer_errors.measure(model, quantised.SerializeToString(), bundle.probe.pixels)
     assert found[0].node == producer(plain, spoilt)
     assert found[0].own_db < found[1].own_db - 3
 
@@ -198,11 +198,11 @@ def producer(model: onnx.ModelProto, node: onnx.NodeProto) -> str:
 
 def test_photos_to_judge_on_are_none_of_those_to_calibrate_on(shared: Path, bundle: Bundle) -> None:
     folder = shared / "tiny-imagenet" / "val"
-    both = judge.photos(folder, None, bundle.labels, bundle.manifest.preprocessing)
+    both = accuracy_gate.load_photos(folder, None, bundle.labels, bundle.manifest.preprocessing)
     assert (len(both.calibration), len(both.judged)) == (128, 1000)
     assert both.truth is not None
     with pytest.raises(ExportError, match="0 others to judge on"):
-        judge.photos(folder, folder, bundle.labels, bundle.manifest.preprocessing)
+        accuracy_gate.load_photos(folder, folder, bundle.labels, bundle.manifest.preprocessing)
 
 
 def test_int8_needs_photos(tmp_path: Path, shared: Path) -> None:
@@ -214,7 +214,7 @@ def test_int8_needs_photos(tmp_path: Path, shared: Path) -> None:
 def told(checkpoint: Path, bundles: Path) -> list[str]:
     labels = "models/recipes/tiny-imagenet-200.txt"
     options = f"--name demo --stem 3x3s2 --size 64 --resize-to 64 --interpolation bilinear --labels {labels}"
-    return ["convert", str(checkpoint), "--bundles", str(bundles), *options.split()]
+    return ["convert", str(checkpoint), "--model-repository", str(bundles), *options.split()]
 
 
 def test_convert_writes_both_graphs_and_their_table(tmp_path: Path, shared: Path) -> None:
@@ -229,13 +229,13 @@ def test_convert_writes_both_graphs_and_their_table(tmp_path: Path, shared: Path
     assert {("onnxruntime-cpu", "fp32"), ("onnxruntime-cpu", "int8")} <= set(rows)
     card = (written.path / "CARD.md").read_text()
     assert "int8 in onnxruntime-cpu" in card
-    again = proof.onnx_probabilities(written.graph("int8")[1].read_bytes(), written.probe.pixels, silent)
-    assert parity.compare(written.probe.probabilities, again).kept("int8")
+    again = reference_runs.onnx_probabilities(written.graph("int8")[1].read_bytes(), written.probe.pixels, silent)
+    assert parity.compare(written.probe.probabilities, again).passes("int8")
 
 
 def test_a_real_cifar_network_passes_in_int8(tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = weights(shared, "se_resnet20_cifar10_moskomule_r8.pth")
-    asked = ["convert", str(checkpoint), "--bundles", str(tmp_path), "--labels", "cifar-10"]
+    asked = ["convert", str(checkpoint), "--model-repository", str(tmp_path), "--labels", "cifar-10"]
     assert commands.run([*asked, "--precision", "fp32,int8,int8-trt", "--calibrate", str(shared / "cifar10")]) == 0
     graphs = files.read(tmp_path / "seresnet20" / "1").manifest.graphs
     assert [graph.precision for graph in graphs] == ["fp32", "int8", "int8-trt"]
@@ -246,7 +246,7 @@ def test_a_real_mobilenet_is_refused_in_int8_with_its_layers_and_written_in_fp32
 ) -> None:
     oracles.timm()
     checkpoint = weights(shared, "mobilenetv3_small_tfhub_int8perchannel_dequant.pth")
-    asked = ["convert", str(checkpoint), "--bundles", str(tmp_path), "--arch", "timm:tf_mobilenetv3_small_100"]
+    asked = ["convert", str(checkpoint), "--model-repository", str(tmp_path), "--arch", "timm:tf_mobilenetv3_small_100"]
     photos = ["--calibrate", str(shared / "tiny-imagenet" / "train"), "--judge", str(shared / "photos")]
     assert commands.run([*asked, "--precision", "fp32,int8", *photos]) == 1
     told = capsys.readouterr().err
@@ -259,16 +259,18 @@ def test_a_real_mobilenet_is_refused_in_int8_with_its_layers_and_written_in_fp32
 def test_a_folder_spelled_otherwise_is_the_same_folder(shared: Path, bundle: Bundle) -> None:
     folder = shared / "tiny-imagenet" / "val"
     with pytest.raises(ExportError, match="0 others to judge on"):
-        judge.photos(folder, folder.parent / "train" / ".." / "val", bundle.labels, bundle.manifest.preprocessing)
+        accuracy_gate.load_photos(
+            folder, folder.parent / "train" / ".." / "val", bundle.labels, bundle.manifest.preprocessing
+        )
 
 
-def test_without_labels_sure_images_are_wanted(photos: Photos, reference: np.ndarray) -> None:
+def test_without_labels_enough_sure_images_are_required(photos: GatePhotos, reference: np.ndarray) -> None:
     unsure = np.full_like(reference, 1 / reference.shape[1])
-    unlabelled = Photos(photos.calibration, photos.judged, None)
-    verdict = judge.verdict("model.int8.onnx", "onnxruntime-cpu", "int8", unlabelled, unsure, unsure)
+    unlabelled = GatePhotos(photos.calibration, photos.judged, None)
+    verdict = accuracy_gate.evaluate("model.int8.onnx", "onnxruntime-cpu", "int8", unlabelled, unsure, unsure)
     assert not verdict.passed
-    assert "at least 50 sure images are wanted" in verdict.sentence()
-    assert judge.verdict("model.int8.onnx", "onnxruntime-cpu", "int8", unlabelled, reference, reference).passed
+    assert "at least 50 sure images are required" in verdict.sentence()
+    assert accuracy_gate.evaluate("model.int8.onnx", "onnxruntime-cpu", "int8", unlabelled, reference, reference).passed
 
 
 def test_an_activation_that_overflows_in_fp16_is_seen_though_this_machine_computes_in_fp32(
@@ -284,39 +286,43 @@ def test_an_activation_that_overflows_in_fp16_is_seen_though_this_machine_comput
             weights[name].CopyFrom(numpy_helper.from_array(scaled, name))
     same = loud.SerializeToString()
     pixels, expected = bundle.probe.pixels, bundle.probe.probabilities
-    assert parity.compare(expected, proof.onnx_probabilities(same, pixels, silent)).kept()
-    narrowed = narrow.to_16_bit(same, "fp16")
-    assert parity.compare(expected, proof.onnx_probabilities(narrowed, pixels, silent)).kept("fp16")  # computed in fp32
-    assert not parity.compare(expected, proof.onnx_probabilities(narrow.rounded(narrowed), pixels, silent)).kept("fp16")
-    sound = narrow.rounded(narrow.to_16_bit(model, "fp16"))
-    assert parity.compare(expected, proof.onnx_probabilities(sound, pixels, silent)).kept("fp16")
+    assert parity.compare(expected, reference_runs.onnx_probabilities(same, pixels, silent)).passes()
+    narrowed = to_16bit.to_16_bit(same, "fp16")
+    assert parity.compare(expected, reference_runs.onnx_probabilities(narrowed, pixels, silent)).passes(
+        "fp16"
+    )  # computed in fp32
+    assert not parity.compare(
+        expected, reference_runs.onnx_probabilities(to_16bit.emulate(narrowed), pixels, silent)
+    ).passes("fp16")
+    sound = to_16bit.emulate(to_16bit.to_16_bit(model, "fp16"))
+    assert parity.compare(expected, reference_runs.onnx_probabilities(sound, pixels, silent)).passes("fp16")
 
 
 def test_a_precision_that_cannot_be_made_is_refused_alone(
-    model: bytes, photos: Photos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    model: bytes, photos: GatePhotos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_large(model: bytes, precision: str) -> bytes:
-        raise ExportError("The weights are too large for fp16: take bf16.")
+        raise ExportError("The weights are too large for fp16: use bf16.")
 
-    monkeypatch.setattr(narrow, "to_16_bit", too_large)
-    first, second = precisions.further(("fp16", "int8"), model, photos, reference, Progress())
-    assert isinstance(first, precisions.Refused)
+    monkeypatch.setattr(to_16bit, "to_16_bit", too_large)
+    first, second = precisions.add_precisions(("fp16", "int8"), model, photos, reference, Progress())
+    assert isinstance(first, precisions.RefusedPrecision)
     assert "too large" in first.report
-    assert isinstance(second, precisions.Further)
+    assert isinstance(second, precisions.AddedPrecision)
 
 
 @pytest.mark.parametrize(
     ("family", "rules"),
-    [(SE_MOBILENET, quantise.FOR_CPUS), (SE_BN_INCEPTION, quantise.FOR_TENSORRT)],
+    [(SE_MOBILENET, int8.FOR_CPUS), (SE_BN_INCEPTION, int8.FOR_TENSORRT)],
     ids=["semobilenet for cpus", "sebninception for tensorrt"],
 )
 def test_weights_are_quantised_only_where_their_input_is_and_neither_depthwise_ones_nor_logits(
-    family: Family, rules: quantise.Rules
+    family: Family, rules: int8.Rules
 ) -> None:
     size = 64
-    served = ServedNetwork(seeded(family.paper(classes=5).build), (128.0,) * 3, (64.0,) * 3).eval()
+    served = ServedNetwork(seeded(family.design(classes=5).build), (128.0,) * 3, (64.0,) * 3).eval()
     model = to_onnx(served, size, size)
-    quantised = onnx.load_from_string(quantise.to_int8(model, samples.generated(size, size)[:4], silent, rules))
+    quantised = onnx.load_from_string(int8.to_int8(model, samples.generate(size, size)[:4], silent, rules))
     made = {name: node.op_type for node in quantised.graph.node for name in node.output}
     widths = {tensor.name: tensor.dims[1] for tensor in quantised.graph.initializer if len(tensor.dims) == 4}
     kinds = set()
@@ -334,10 +340,10 @@ def test_weights_are_quantised_only_where_their_input_is_and_neither_depthwise_o
 
 
 def test_float8_has_the_ranges_of_int8_and_each_weight_rounded_once(bundle: Bundle, model: bytes) -> None:
-    around_zero = quantise.to_int8(model, bundle.probe.pixels, silent, quantise.FOR_TENSORRT)
+    around_zero = int8.to_int8(model, bundle.probe.pixels, silent, int8.FOR_TENSORRT)
     plain, whole, floating = (
         {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(graph).graph.initializer}
-        for graph in (model, around_zero, float8.to_fp8(around_zero, model))
+        for graph in (model, around_zero, fp8.to_fp8(around_zero, model))
     )
     scales = [name for name in whole if name.endswith("_scale")]
     assert len(scales) > 40
@@ -353,10 +359,10 @@ def test_float8_has_the_ranges_of_int8_and_each_weight_rounded_once(bundle: Bund
 
 
 def test_a_float8_graph_that_loses_too_much_is_refused_with_the_layers_to_blame(
-    model: bytes, photos: Photos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    model: bytes, photos: GatePhotos, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(float8, "_STRETCH", np.float32(0.02))  # ranges are cut to a fourteenth
-    (outcome,) = precisions.further(("fp8",), model, every(8, photos), reference[::8], Progress())
-    assert isinstance(outcome, precisions.Refused)
-    assert "fp8 in onnxruntime-cpu: the best class stays for" in outcome.report
+    monkeypatch.setattr(fp8, "_STRETCH", np.float32(0.02))  # ranges are cut to a fourteenth
+    (outcome,) = precisions.add_precisions(("fp8",), model, every(8, photos), reference[::8], Progress())
+    assert isinstance(outcome, precisions.RefusedPrecision)
+    assert "fp8 in onnxruntime-cpu: same best class for" in outcome.report
     assert "dB" in outcome.report

@@ -1,4 +1,4 @@
-"""Verify and inspect: what is wrong with a bundle is found and named, and what it is, told."""
+"""Verify finds and names every fault of a bundle; inspect lists its facts."""
 
 import dataclasses
 import hashlib
@@ -14,13 +14,14 @@ import torch
 from bundle import files
 from bundle.errors import BundleError
 from bundle.manifest import Manifest
-from export import inspection, quantise
+from export import inspection
+from export.graphs import int8
+from export.options import ConvertOptions
 from export.progress import Progress
-from export.verify import Report, verify
-from export.wishes import Wishes
+from export.verify import Verification, verify
 from models.errors import CheckpointError
-from tests import networks
-from tests.fakes import with_graphs
+from tests.support import networks
+from tests.support.fakes import with_graphs
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def told(folder: Path, **changes: object) -> None:
 
 
 def with_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
-    """Another graph, and a manifest that owns up to it: only a look inside shows the difference."""
+    """Change the graph, and its hash in the manifest: only the content shows the difference."""
     model = onnx.load(folder / "model.onnx")
     change(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
@@ -49,20 +50,20 @@ def with_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
     ("seven_bits", "told_of_it", "passed", "found"),
     [
         (True, 64, True, "up to 64: exact on every CPU"),
-        (False, 64, False, "They reach 127, and the manifest says 64"),
-        (False, None, True, "up to 127: only for x86 with VNNI and for ARM; export the bundle again"),
+        (False, 64, False, "The weights reach 127, but the manifest says 64"),
+        (False, None, True, "up to 127: exact only on x86 with VNNI and on ARM; export the bundle again"),
     ],
 )
 def test_what_int8_weights_need_of_a_cpu_is_told(
     seven_bits: bool, told_of_it: int | None, passed: bool, found: str, demo: Path, tmp_path: Path
 ) -> None:
     bundle = files.read(demo)
-    rules = dataclasses.replace(quantise.FOR_CPUS, seven_bits=seven_bits)
+    rules = dataclasses.replace(int8.FOR_CPUS, seven_bits=seven_bits)
     model = bundle.graph("fp32")[1].read_bytes()
-    made = quantise.to_int8(model, bundle.probe.pixels[:8], lambda done, total: None, rules)
+    made = int8.to_int8(model, bundle.probe.pixels[:8], lambda done, total: None, rules)
     folder = with_graphs(tmp_path, bundle, {"int8": made})
-    first, int8 = Manifest.from_json((folder / "manifest.json").read_text()).graphs
-    told(folder, graphs=(first, dataclasses.replace(int8, largest_weight=told_of_it)))
+    first, eight_bit = Manifest.from_json((folder / "manifest.json").read_text()).graphs
+    told(folder, graphs=(first, dataclasses.replace(eight_bit, largest_weight=told_of_it)))
     checks = {check.what: check for check in verify(folder, Progress()).checks}
     check = checks["weights of model.int8.onnx"]
     assert check.passed is passed
@@ -100,7 +101,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     ),
     "a changed byte": (
         lambda folder: (folder / "probe.npz").write_bytes((folder / "probe.npz").read_bytes() + b"x"),
-        {"sha256 of probe.npz": "and the manifest says"},
+        {"sha256 of probe.npz": "but the manifest says"},
     ),
     "a missing graph": (
         lambda folder: (folder / "model.onnx").unlink(),
@@ -110,7 +111,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
             "parity of model.onnx": "No such",
         },
     ),
-    "a label too few": (one_label_less, {"labels": "There are 199 labels, and the manifest says 200"}),
+    "a label too few": (one_label_less, {"labels": "There are 199 labels, but the manifest says 200"}),
     "a renamed SE block": (lambda folder: with_graph(folder, se_nodes), {"graph model.onnx": "SE block layer2.0"}),
     "a graph of other classes": (lambda folder: with_graph(folder, output), {"graph model.onnx": ""}),
     "no manifest to speak of": (
@@ -120,7 +121,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
 }
 
 
-def failed(report: Report) -> dict[str, str]:
+def failed(report: Verification) -> dict[str, str]:
     return {check.what: check.found for check in report.checks if not check.passed}
 
 
@@ -153,9 +154,9 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 def test_checkpoint_graph_and_bundle_tell_the_same_network(demo: Path, tmp_path: Path) -> None:
     spec = networks.spec(18, width=8, classes=10)
     torch.save(networks.tensors(spec), tmp_path / "net.pth")
-    checkpoint = inspection.inspect(tmp_path / "net.pth", Wishes(size=64))
-    bundle = inspection.inspect(demo, Wishes())
-    graph = inspection.inspect(demo / "model.onnx", Wishes())
+    checkpoint = inspection.inspect(tmp_path / "net.pth", ConvertOptions(size=64))
+    bundle = inspection.inspect(demo, ConvertOptions())
+    graph = inspection.inspect(demo / "model.onnx", ConvertOptions())
     assert (checkpoint["kind"], checkpoint["name"], checkpoint["variant"]) == ("checkpoint", "seresnet18", "A")
     assert len(checkpoint["se_blocks"]) == len(bundle["se_blocks"]) == len(graph["se_blocks"]) == 8  # type: ignore[arg-type]
     assert graph["macs"] == bundle["macs"]
@@ -169,9 +170,9 @@ def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"rubbish")
     for name in ("a.onnx", "nowhere.pth"):
         with pytest.raises((Exception,), match=r"cannot be read as an ONNX graph|There is no file"):
-            inspection.inspect(tmp_path / name, Wishes())
+            inspection.inspect(tmp_path / name, ConvertOptions())
     with pytest.raises(CheckpointError):
-        inspection.inspect(tmp_path / "nowhere.pth", Wishes())
+        inspection.inspect(tmp_path / "nowhere.pth", ConvertOptions())
 
 
 def test_a_manifest_without_graphs_or_with_others_files_or_without_a_proof_is_found(copy: Path) -> None:
@@ -181,7 +182,7 @@ def test_a_manifest_without_graphs_or_with_others_files_or_without_a_proof_is_fo
     for graphs, said in (
         ((), "names no fp32 graph"),
         ((graph, dataclasses.replace(further, file="../outside.onnx")), "which is no file of the bundle"),
-        ((graph, further), "has no proof of it"),
+        ((graph, further), "has no parity row of this graph"),
     ):
         told(copy, graphs=graphs)
         report = verify(copy, Progress())

@@ -1,4 +1,4 @@
-"""The original Caffe networks: our reader and networks beside OpenCV's, and files that are broken."""
+"""The original Caffe networks answer as in OpenCV, and broken files are rejected."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,16 +10,16 @@ import torch
 
 from bundle.images import to_picture
 from bundle.manifest import Preprocessing
-from export.graph import ServedNetwork
+from export.graphs.graph import ServedNetwork
 from models import trained
+from models.architectures import reduced_by, senet154, seresnet
 from models.errors import CheckpointError
-from models.formats.caffe import FIT
+from models.formats.caffe import TRANSFORM
+from models.networks.seresnet import SEResNetSpec
 from models.openers import caffemodel
 from models.openers.caffemodel import NET
-from models.paper import reduced_by, senet154, seresnet
-from models.seresnet import SEResNetSpec
-from tests import caffe
-from tests.models.trained_elsewhere import telling
+from tests.support import caffe
+from tests.support.reference_networks import distinct
 
 SIZE = 96
 NETWORKS: dict[str, Callable[[], SEResNetSpec]] = {
@@ -33,20 +33,22 @@ NETWORKS: dict[str, Callable[[], SEResNetSpec]] = {
 def test_the_original_networks_answer_as_opencv_reads_them(name: str, photos: list[Path], tmp_path: Path) -> None:
     torch.manual_seed(1709)
     spec = NETWORKS[name]()
-    fit = Preprocessing(SIZE, SIZE, "short_side", 110, "bilinear", FIT.mean, FIT.std)
-    pixels = torch.from_numpy(np.stack([to_picture(path.read_bytes(), fit, 50_000_000) for path in photos[::25]]))
-    images = (pixels.permute(0, 3, 1, 2).float() - torch.tensor(FIT.mean).view(1, 3, 1, 1)).flip(1)  # blue first
-    tensors = telling(spec.build(), images).state_dict()
+    preprocessing = Preprocessing(SIZE, SIZE, "short_side", 110, "bilinear", TRANSFORM.mean, TRANSFORM.std)
+    pixels = torch.from_numpy(
+        np.stack([to_picture(path.read_bytes(), preprocessing, 50_000_000) for path in photos[::25]])
+    )
+    images = (pixels.permute(0, 3, 1, 2).float() - torch.tensor(TRANSFORM.mean).view(1, 3, 1, 1)).flip(1)  # blue first
+    tensors = distinct(spec.build(), images).state_dict()
     path = caffe.write_residual(spec, tensors, SIZE, tmp_path)
     expected = torch.from_numpy(caffe.opencv_probabilities(path, images.numpy())).clamp_min(1e-7).log()
 
     read = trained.understand(path)
-    assert (read.design, read.labels, read.fit.bgr) == (spec, "imagenet-1k-devkit", True)
+    assert (read.design, read.labels, read.transform.bgr) == (spec, "imagenet-1k-devkit", True)
     assert read.format == ("caffe-senet" if name == "senet154" else "caffe")
     network = read.network()
 
     def answers(of: torch.nn.Module, photos: torch.Tensor, bgr: bool = True) -> torch.Tensor:
-        served = ServedNetwork(of, read.fit.mean, read.fit.std, bgr).eval()
+        served = ServedNetwork(of, read.transform.mean, read.transform.std, bgr).eval()
         with torch.inference_mode():
             return served(photos).clamp_min(1e-7).log()
 
@@ -67,7 +69,7 @@ def layer(name: str, kind: str, *shapes: tuple[int, ...], **more: object) -> byt
     one = net.layer.add(name=name, type=kind, **more)
     for shape in shapes:
         one.blobs.add(shape={"dim": shape}, data=np.ones(shape, "<f4").tobytes())
-    return net.SerializeToString()  # type: ignore[no-any-return]
+    return net.SerializeToString()
 
 
 def read(content: bytes, folder: Path) -> dict[str, torch.Tensor]:
@@ -95,8 +97,8 @@ def test_blobs_of_doubles_and_of_the_old_shape_are_read(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "cut short": (layer("a", "Convolution", (8, 3, 3, 3))[:-100], "is no Caffe model, or a damaged one"),
-    "of another kind": (b"\x89PNG\r\n\x1a\n" * 20, "is no Caffe model, or a damaged one"),
+    "cut short": (layer("a", "Convolution", (8, 3, 3, 3))[:-100], "is not a Caffe model, or is damaged"),
+    "of another kind": (b"\x89PNG\r\n\x1a\n" * 20, "is not a Caffe model, or is damaged"),
     "empty": (b"", "holds no weights: give the .caffemodel"),
     "of the first version": (b"\x12\x03abc", "Caffe's first version"),
     "with a lying shape": (

@@ -1,4 +1,4 @@
-"""Published weights from the hub: here a local server that answers as it does."""
+"""Downloads of published weights, from a local server that answers like the hub."""
 
 import hashlib
 import os
@@ -13,15 +13,15 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tests import oracles
 from tests.conftest import REPOSITORY
+from tests.support import oracles
 
 WEIGHTS = save({"conv1.weight": torch.arange(40_000.0)})
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """`/<repository>/resolve/main/model.safetensors` of one repository; `cut` ends the file early."""
+    """Serves `/<repository>/resolve/main/model.safetensors` of one repository. `cut` truncates the file."""
 
     cut = False
 
@@ -58,10 +58,11 @@ def address() -> Iterator[str]:
 
 
 def fetched(reference: str, address: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: the hub's library reads its address once, when it is imported."""
+    """The output of a separate process, because the hub's library reads the address when it is imported."""
     oracles.timm()  # skips nothing, but fails here and not there
     program = (
-        "import sys; from tests import oracles; oracles.timm(); from models import hub; from models.errors import *\n"
+        "import sys; from tests.support import oracles; oracles.timm(); from models import hub\n"
+        "from models.errors import *\n"
         "try:\n    print(*hub.fetch(sys.argv[1]), sep='\\n')\n"
         "except CheckpointError as error:\n    print('refused:', error)\n"
     )
@@ -78,7 +79,7 @@ def fetched(reference: str, address: str, cache: Path) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
-def test_published_weights_are_fetched_whole_and_their_address_told(address: str, tmp_path: Path) -> None:
+def test_published_weights_are_downloaded_whole_and_their_address_is_printed(address: str, tmp_path: Path) -> None:
     path, url = fetched("timm:seresnet50.ra2_in1k", address, tmp_path).stdout.splitlines()
     assert Path(path).read_bytes() == WEIGHTS
     assert url == f"{address}/timm/seresnet50.ra2_in1k/resolve/main/model.safetensors"
@@ -88,23 +89,23 @@ def test_published_weights_are_fetched_whole_and_their_address_told(address: str
     ("reference", "message"),
     [
         ("timm:seresnet50.a1_in1k", "The hub has no weights at"),
-        ("timm:seresnet101", "timm publishes no weights of 'seresnet101'"),
-        ("seresnet50", "no reference to published weights: say e.g. timm:seresnet50.ra2_in1k"),
+        ("timm:seresnet101", "timm publishes no weights named 'seresnet101'"),
+        ("seresnet50", "not a reference to published weights: give e.g. timm:seresnet50.ra2_in1k"),
     ],
 )
-def test_what_is_not_published_is_told_in_a_sentence(
+def test_what_is_not_published_is_reported_in_a_sentence(
     reference: str, message: str, address: str, tmp_path: Path
 ) -> None:
     assert message in fetched(reference, address, tmp_path).stdout
 
 
-def test_without_a_network_the_cure_is_told(tmp_path: Path) -> None:
-    told = fetched("timm:seresnet50.ra2_in1k", "http://127.0.0.1:9", tmp_path).stdout
-    assert told.startswith("refused: http://127.0.0.1:9/timm/seresnet50.ra2_in1k/")
-    assert "cannot be reached: connect to a network" in told
+def test_without_a_network_the_message_has_the_cure(tmp_path: Path) -> None:
+    output = fetched("timm:seresnet50.ra2_in1k", "http://127.0.0.1:9", tmp_path).stdout
+    assert output.startswith("refused: http://127.0.0.1:9/timm/seresnet50.ra2_in1k/")
+    assert "cannot be reached: connect to a network" in output
 
 
 def test_a_download_cut_short_leaves_no_file(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hub, "cut", True)
-    assert "was not fetched whole" in fetched("timm:seresnet50.ra2_in1k", address, tmp_path).stdout
+    assert "was not downloaded completely" in fetched("timm:seresnet50.ra2_in1k", address, tmp_path).stdout
     assert not list(tmp_path.rglob("model.safetensors"))

@@ -1,6 +1,7 @@
-"""Networks that timm and torchvision define: built, recognised, refused, and their SE blocks found."""
+"""Networks that timm and torchvision define: built, recognised or rejected, and their SE blocks found."""
 
 import dataclasses
+import importlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from export.graph import ServedNetwork, to_onnx
-from export.proof import onnx_probabilities, torch_probabilities
-from export.samples import generated
-from models import complexity, imports, libraries, trained
-from models.design import Traits
+from export.graphs.graph import ServedNetwork, to_onnx
+from export.proving.reference_runs import onnx_probabilities, torch_probabilities
+from export.proving.samples import generate
+from models import complexity, libraries, trained
 from models.errors import CheckpointError
-from models.fit import IMAGENET_MEAN, Fit
-from models.se import block_name, se_modules
-from models.trained import Told
-from tests import oracles
-from tests.models.trained_elsewhere import seeded, telling, timm
+from models.evaluation import IMAGENET_MEAN, EvaluationTransform
+from models.networks.design import Traits
+from models.networks.se import block_name, se_modules
+from models.trained import ReadOptions
+from tests.support import oracles
+from tests.support.reference_networks import distinct, seeded, timm
 
 SE_NETWORKS = {  # SE blocks, and millions of parameters in them where they were counted elsewhere
     "tf_mobilenetv3_small_100": (9, 0.462),
@@ -56,10 +57,10 @@ def test_the_se_blocks_of_timms_networks_are_found_and_nothing_else_is_taken_for
 
 @pytest.mark.parametrize(("name", "size"), [("tf_mobilenetv3_small_100", 96), ("regnety_002", 96)])
 def test_a_timm_network_is_exported_with_named_se_nodes_and_answers_alike(name: str, size: int, tmp_path: Path) -> None:
-    pixels = generated(size, size)
-    theirs = telling(seeded(timm(name, num_classes=20)), torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 64 - 2)
+    pixels = generate(size, size)
+    theirs = distinct(seeded(timm(name, num_classes=20)), torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 64 - 2)
     torch.save({"arch": name, "state_dict": theirs.state_dict()}, tmp_path / "net.pth")
-    read = trained.understand(tmp_path / "net.pth")  # by the file's own word
+    read = trained.understand(tmp_path / "net.pth")  # by the name in the file
     assert (read.format, read.design.name, read.design.classes) == ("timm", name, 20)
     served = ServedNetwork(read.network(), (128.0,) * 3, (64.0,) * 3).eval()
     graph = to_onnx(served, size, size)
@@ -85,32 +86,34 @@ def test_torchvisions_networks_are_recognised_by_their_tensors(tmp_path: Path) -
         torch.save(network.state_dict(), tmp_path / "net.pth")
         read = trained.understand(tmp_path / "net.pth")
         assert (read.format, read.design.name, read.design.classes) == ("torchvision", name, 5)
-        assert dataclasses.replace(read.fit, interpolation="bilinear") == Fit(mean=IMAGENET_MEAN)
+        assert dataclasses.replace(read.transform, interpolation="bilinear") == EvaluationTransform(mean=IMAGENET_MEAN)
         assert len(list(se_modules(read.network()))) == {"m": 9, "e": 16, "r": 16}[name[0]]
-    for told in (Told(arch="seresnet50"), Told(traits=Traits("B"))):
+    for options in (ReadOptions(arch="seresnet50"), ReadOptions(traits=Traits("B"))):
         with pytest.raises(CheckpointError, match="drop"):
-            trained.understand(tmp_path / "net.pth", told)
+            trained.understand(tmp_path / "net.pth", options)
     assert libraries.recognise({"features.1.block.0.0.weight": torch.zeros(3)}) is None
 
 
 def test_preprocessing_comes_from_timms_config() -> None:
-    assert libraries.fit("timm:tf_mobilenetv3_small_100") == Fit(mean=(127.5,) * 3, std=(127.5,) * 3)
-    assert libraries.fit("timm:seresnet50.ra2_in1k").interpolation == "bicubic"
-    assert libraries.fit("timm:efficientnetv2_s").size == 288
+    assert libraries.transform("timm:tf_mobilenetv3_small_100") == EvaluationTransform(
+        mean=(127.5,) * 3, std=(127.5,) * 3
+    )
+    assert libraries.transform("timm:seresnet50.ra2_in1k").interpolation == "bicubic"
+    assert libraries.transform("timm:efficientnetv2_s").size == 288
 
 
 def test_the_real_network_is_as_accurate_as_measured_elsewhere(shared: Path, photos: list[Path]) -> None:
     path = shared / "weights" / "mobilenetv3_small_tfhub_int8perchannel_dequant.pth"
     if not path.exists():
         pytest.skip(f"{path.name} is not in the shared data")
-    read = trained.understand(path, Told(arch="timm:tf_mobilenetv3_small_100"))
+    read = trained.understand(path, ReadOptions(arch="timm:tf_mobilenetv3_small_100"))
     assert read.design.classes == 1000
     read.network()
 
 
 REFUSED = {
     "timm:seresnet5O": r"timm has no network 'seresnet5O': did you mean .*seresnet50",
-    "timm:nothing-at-all-like-it": "see timm's list_models",
+    "timm:nothing-at-all-like-it": "choose one from timm's list_models",
     "torchvision:mobilenet_v9": "torchvision has no network 'mobilenet_v9'",
     "timm:mobilenetv3_large_100": "missing|misshapen|extra",
 }
@@ -120,23 +123,23 @@ REFUSED = {
 def test_a_network_that_a_library_has_not_or_the_file_is_not_is_refused(arch: str, tmp_path: Path) -> None:
     torch.save(timm("mobilenetv3_small_100", num_classes=5)().state_dict(), tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match=REFUSED[arch]):
-        trained.understand(tmp_path / "net.pth", Told(arch=arch)).network()
+        trained.understand(tmp_path / "net.pth", ReadOptions(arch=arch)).network()
 
 
 def test_a_library_that_is_not_installed_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(imports.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(CheckpointError, match=r"timm is not installed: .*pip install timm"):
-        libraries.fit("timm:seresnet50")
+        libraries.transform("timm:seresnet50")
     assert libraries.named_by("seresnet50") is None
 
 
-def test_torch_and_torchvision_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_of_torch_and_torchvision_that_do_not_match_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(imports.importlib, "import_module", broken)
-    with pytest.raises(CheckpointError, match="torch and torchvision do not fit each other"):
-        libraries.fit("timm:seresnet50")
+    monkeypatch.setattr(importlib, "import_module", broken)
+    with pytest.raises(CheckpointError, match="the versions of torch and torchvision do not match"):
+        libraries.transform("timm:seresnet50")

@@ -1,4 +1,4 @@
-"""Our networks beside those of other people's code, with weights under which a fault shows."""
+"""Our networks give the same answers as the reference networks, with weights that make every fault visible."""
 
 import dataclasses
 import pickle
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from bundle.images import to_picture
 from bundle.manifest import Preprocessing
 from models import trained
-from models.fit import IMAGENET_MEAN, IMAGENET_STD
+from models.evaluation import IMAGENET_MEAN, IMAGENET_STD
 from models.trained import Trained
-from tests.models.trained_elsewhere import NETWORKS, Elsewhere, Tensors, seeded, telling
+from tests.support.reference_networks import NETWORKS, ReferenceNetwork, Tensors, distinct, seeded
 
 TOLERANCE = 1e-3  # of |Δ log p|
 FLOOR = 1e-7  # of p
@@ -22,14 +22,16 @@ FLOOR = 1e-7  # of p
 
 def normalised(photos: list[Path], size: int) -> Tensor:
     """8 photos, (8, 3, size, size)."""
-    fit = Preprocessing(size, size, "short_side", round(size / 0.875), "bilinear", IMAGENET_MEAN, IMAGENET_STD)
-    pixels = np.stack([to_picture(path.read_bytes(), fit, 50_000_000) for path in photos[::24][:8]])
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (fit.mean, fit.std))
+    preprocessing = Preprocessing(
+        size, size, "short_side", round(size / 0.875), "bilinear", IMAGENET_MEAN, IMAGENET_STD
+    )
+    pixels = np.stack([to_picture(path.read_bytes(), preprocessing, 50_000_000) for path in photos[::24][:8]])
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std
 
 
 def write(tensors: Tensors, path: Path) -> Path:
-    """As the format's own code saves them."""
+    """Save the tensors as the format's own code does."""
     if path.suffix == ".pdparams":
         path.write_bytes(pickle.dumps({key: value.numpy() for key, value in tensors.items()}, protocol=4))
     else:
@@ -43,8 +45,9 @@ def log_probabilities(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def other_variants(read: Trained) -> dict[str, Trained]:
-    """Those whose graph differs: basic units have but one place for the stride, CIFAR stems no pooling."""
+    """The variants whose graph differs: basic units can stride in one place only, and CIFAR stems have no pooling."""
     used = read.design.traits
+    assert used.variant  # it has been read
     bottleneck = any(key.endswith(".conv3.weight") for key in read.tensors)
     pooled = used.stem in ("7x7", "deep")
     strides, pools = {"A": 0, "B": 1, "C": 1, "D": 0}, {"A": 0, "B": 1, "C": 0, "D": 1}
@@ -56,18 +59,18 @@ def other_variants(read: Trained) -> dict[str, Trained]:
     }
 
 
-@pytest.mark.parametrize("elsewhere", [pytest.param(case, id=case.id) for case in NETWORKS])
+@pytest.mark.parametrize("reference", [pytest.param(case, id=case.id) for case in NETWORKS])
 def test_every_format_answers_as_the_code_it_was_trained_by_and_faults_would_show(
-    elsewhere: Elsewhere, photos: list[Path], tmp_path: Path
+    reference: ReferenceNetwork, photos: list[Path], tmp_path: Path
 ) -> None:
-    images = normalised(photos, elsewhere.size)
-    theirs = telling(seeded(elsewhere.build), images)
+    images = normalised(photos, reference.size)
+    theirs = distinct(seeded(reference.build), images)
     expected = log_probabilities(theirs, images)
-    path = write(elsewhere.rename(theirs.state_dict()), tmp_path / elsewhere.file)
+    path = write(reference.rename(theirs.state_dict()), tmp_path / reference.file)
 
     read = trained.understand(path)
     used = read.design.traits
-    assert (read.format, read.design.name, used.variant) == (elsewhere.format, elsewhere.name, elsewhere.variant)
+    assert (read.format, read.design.name, used.variant) == (reference.format, reference.name, reference.variant)
     ours = read.network()
     answers = log_probabilities(ours, images)
     faults = {

@@ -1,4 +1,4 @@
-"""The recipe of the demo network: it reads Tiny ImageNet, learns, and leaves only whole files."""
+"""The recipe of the demo network: it reads Tiny ImageNet, trains, and leaves only whole files."""
 
 import math
 import os
@@ -17,16 +17,18 @@ from PIL import Image
 
 from models import checkpoint, formats
 from models.complexity import parameters
-from models.design import Traits
 from models.errors import CheckpointError
 from models.loading import load
-from models.reading import read
-from models.recipes import photos, training
+from models.networks.design import Traits
+from models.recipes import accuracy, dataset, training
+from models.recipes.accuracy import Accuracy
 from models.recipes.crops import _scaling, normalised, random_crops
-from models.recipes.network import fresh, spec, squeezed
-from models.recipes.photos import RecipeError
-from models.recipes.tiny_imagenet import Epoch, Plan, main, save, train
-from models.recipes.training import Accuracy, rate
+from models.recipes.dataset import RecipeError
+from models.recipes.epochs import Epoch, TrainingOptions, save, train
+from models.recipes.network import initialised, spec, squeezed_channels
+from models.recipes.tiny_imagenet import main
+from models.recipes.training import rate
+from models.seresnet_reader import read
 
 ROOT = Path(__file__).parents[2]
 DEMO_WEIGHTS = ROOT.parent / "shared/data/weights/seresnet18_tiny.pth"
@@ -35,7 +37,7 @@ REAL_PHOTOS = ROOT.parent / "shared/data/tiny-imagenet"
 COLOURS = {"n00000003": (220, 40, 40), "n00000001": (40, 200, 60), "n00000004": (50, 60, 210), "n00000002": (200,) * 3}
 """A class is a colour; the order here is not the sorted one."""
 
-SMALL = Plan(epochs=5, batch=16, width=8)
+SMALL = TrainingOptions(epochs=5, batch=16, width=8)
 
 
 def paint(file: Path, colour: tuple[int, ...], rng: np.random.Generator, side: int = 64) -> None:
@@ -46,10 +48,10 @@ def paint(file: Path, colour: tuple[int, ...], rng: np.random.Generator, side: i
 
 def paint_flat(folder: Path, train_each: int = 16, val_each: int = 4) -> Path:
     rng = np.random.default_rng(1)
-    for half, each in (("train", train_each), ("val", val_each)):
+    for split, each in (("train", train_each), ("val", val_each)):
         for wnid, colour in sorted(COLOURS.items()):
             for number in range(each):
-                paint(folder / half / f"{wnid}_{number}.JPEG", colour, rng)
+                paint(folder / split / f"{wnid}_{number}.JPEG", colour, rng)
     return folder
 
 
@@ -69,7 +71,7 @@ def paint_official(folder: Path, train_each: int = 16, val_each: int = 4) -> Pat
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, which on busy cores wait for each other at every layer."""
+    """So small networks do not gain from threads: on busy cores they would wait for each other at every layer."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -100,12 +102,12 @@ def refusal(folder: Path, out: Path, capsys: pytest.CaptureFixture[str], *more: 
 
 
 def test_both_layouts_give_the_same_photos_and_the_classes_sorted(tmp_path: Path, flat: Path) -> None:
-    one, other = photos.read(flat), photos.read(paint_official(tmp_path))
+    one, other = dataset.read(flat), dataset.read(paint_official(tmp_path))
     assert one.classes == other.classes == tuple(sorted(COLOURS))
-    for half in ("train", "val"):
-        mine, yours = getattr(one, half), getattr(other, half)
+    for split in ("train", "val"):
+        mine, yours = getattr(one, split), getattr(other, split)
         assert mine.pixels.dtype == np.uint8 and mine.pixels.shape[1:] == (64, 64, 3)
-        brightness = [[half.pixels[half.labels == c].mean((0, 1, 2)) for c in range(4)] for half in (mine, yours)]
+        brightness = [[seen.pixels[seen.labels == c].mean((0, 1, 2)) for c in range(4)] for seen in (mine, yours)]
         assert np.allclose(brightness[0], brightness[1], atol=2)
         assert np.allclose(brightness[0], [COLOURS[c] for c in one.classes], atol=12)
         assert mine.labels.tolist() == yours.labels.tolist()
@@ -114,13 +116,13 @@ def test_both_layouts_give_the_same_photos_and_the_classes_sorted(tmp_path: Path
 def test_grey_photos_become_rgb(tmp_path: Path) -> None:
     folder = paint_flat(tmp_path, 1, 1)
     Image.new("L", (64, 64), 90).save(folder / "train" / "n00000001_7.JPEG")
-    data = photos.read(folder)
+    data = dataset.read(folder)
     assert data.train.pixels[1].tolist() == [[[90, 90, 90]] * 64] * 64
 
 
 @pytest.mark.skipif(not REAL_PHOTOS.is_dir(), reason="the sample of Tiny ImageNet in ../shared is not here")
 def test_the_flat_sample_of_the_real_tiny_imagenet_is_read() -> None:
-    data = photos.read(REAL_PHOTOS)
+    data = dataset.read(REAL_PHOTOS)
     assert (len(data.classes), len(data.train), len(data.val)) == (200, 1000, 2000)
     assert data.classes[0] == "n01443537" and np.bincount(data.train.labels).tolist() == [5] * 200
 
@@ -237,7 +239,7 @@ def test_normalised_photos_have_mean_0_and_deviation_1_where_the_photos_have_ima
 
 @pytest.mark.skipif(not DEMO_WEIGHTS.is_file(), reason="the demo weights in ../shared are not here")
 def test_at_width_24_the_network_has_the_shapes_of_the_demo_weights() -> None:
-    network = fresh(spec(24, 200), seed=0)
+    network = initialised(spec(24, 200), seed=0)
     demo = checkpoint.read(DEMO_WEIGHTS).tensors
     assert parameters(network) == 1_641_720
     assert {k: v.shape for k, v in network.state_dict().items()} == {k: v.shape for k, v in demo.items()}
@@ -246,17 +248,17 @@ def test_at_width_24_the_network_has_the_shapes_of_the_demo_weights() -> None:
 
 def test_squeeze_widths_are_timms() -> None:
     channels = (8, 24, 48, 96, 144, 191, 192, 256, 320, 512, 2048)
-    assert [squeezed(c) for c in channels] == [8, 8, 8, 8, 8, 8, 16, 16, 24, 32, 128]
+    assert [squeezed_channels(c) for c in channels] == [8, 8, 8, 8, 8, 8, 16, 16, 24, 32, 128]
 
 
 @pytest.mark.parametrize("width", [8, 64])
 def test_any_width_is_read_back_from_its_tensors(width: int) -> None:
     wanted = spec(width, 7)
-    assert read(fresh(wanted, seed=0).state_dict(), Traits("A", "3x3s2")) == wanted
+    assert read(initialised(wanted, seed=0).state_dict(), Traits("A", "3x3s2")) == wanted
 
 
 def test_every_block_begins_as_its_shortcut() -> None:
-    network = fresh(spec(8, 4), seed=0)
+    network = initialised(spec(8, 4), seed=0)
     block = network.get_submodule("layer2.1").eval()
     x = torch.rand(2, 16, 8, 8)
     assert torch.equal(block(x), x)
@@ -272,7 +274,7 @@ def test_the_rate_climbs_in_a_line_and_falls_along_a_cosine() -> None:
 
 
 def test_only_kernels_decay() -> None:
-    network = fresh(spec(8, 4), seed=0)
+    network = initialised(spec(8, 4), seed=0)
     kernels, vectors = training.optimiser(network).param_groups
     assert (kernels["weight_decay"], vectors["weight_decay"]) == (5e-4, 0.0)
     assert {p.ndim for p in kernels["params"]} == {2, 4} and {p.ndim for p in vectors["params"]} == {1}
@@ -285,26 +287,26 @@ def test_top_1_and_top_5_are_counted_as_they_are() -> None:
             return torch.arange(8.0, 0, -1).expand(len(x), 8)  # ranks the classes 0, 1, 2, …
 
     labels = np.array([0, 0, 1, 4, 5, 7], np.int64)
-    seen = photos.Photos(np.zeros((6, 64, 64, 3), np.uint8), labels)
-    assert training.accuracy(Fixed(), seen, torch.device("cpu")) == Accuracy(2 / 6, 4 / 6)
+    seen = dataset.Split(np.zeros((6, 64, 64, 3), np.uint8), labels)
+    assert accuracy.measure(Fixed(), seen, torch.device("cpu")) == Accuracy(2 / 6, 4 / 6)
 
 
 def test_training_lowers_the_loss_and_names_the_colours(flat: Path) -> None:
-    epochs = list(train(photos.read(flat), SMALL, listen))
+    epochs = list(train(dataset.read(flat), SMALL, listen))
     assert [(epoch.number, epoch.size) for epoch in epochs] == [(1, 48), (2, 48), (3, 48), (4, 48), (5, 64)]
     assert epochs[-1].loss < 0.7 * epochs[0].loss
     assert max(epochs[-1].raw, epochs[-1].averaged).top1 >= 0.9  # chance is 0.25
 
 
 def test_the_same_seed_gives_the_same_training_and_another_one_another(flat: Path) -> None:
-    data = photos.read(flat)
-    losses = [next(train(data, Plan(2, 16, width=8, seed=seed), listen)).loss for seed in (3, 3, 4)]
+    data = dataset.read(flat)
+    losses = [next(train(data, TrainingOptions(2, 16, width=8, seed=seed), listen)).loss for seed in (3, 3, 4)]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_the_average_follows_the_weights_and_every_counter(flat: Path) -> None:
-    data = photos.read(flat)
-    run = training.Training(fresh(spec(8, 4), 0), 0.1, 16, 4, 0, listen)
+    data = dataset.read(flat)
+    run = training.Training(initialised(spec(8, 4), 0), 0.1, 16, 4, 0, listen)
     before = run.averaged.get_parameter("fc.weight").detach().clone()
     run.epoch(data.train, 48)
     after, raw = (net.get_parameter("fc.weight").detach() for net in (run.averaged, run.network))
@@ -312,10 +314,10 @@ def test_the_average_follows_the_weights_and_every_counter(flat: Path) -> None:
     assert int(run.averaged.get_buffer("bn1.num_batches_tracked")) == 4
 
 
-def test_progress_is_told_every_so_many_steps(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "LINE_EVERY", 3)
+def test_progress_is_reported_every_so_many_steps(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "REPORT_EVERY", 3)
     said: list[str] = []
-    list(train(photos.read(flat), Plan(epochs=2, batch=16, width=8), said.append))
+    list(train(dataset.read(flat), TrainingOptions(epochs=2, batch=16, width=8), said.append))
     assert len(said) == 2
     assert re.fullmatch(r"step 3/8: loss \d\.\d{3}, \d+ ms a step, \d+ min left", said[0])
 
@@ -334,25 +336,27 @@ def test_the_file_loads_as_any_checkpoint_does_and_answers_as_it_did(
     assert (content["arch"], content["width"], content["epoch"]) == ("seresnet18", 8, 5)
     assert content["classes"] == sorted(COLOURS) and content["top1"] >= 0.9 and content["top5"] == 1
     tensors = checkpoint.read(out).tensors
-    tensors = formats.detect(tensors).canonical(tensors)
+    known = formats.detect(tensors)
+    assert known
+    tensors = known.canonical(tensors)
     network = load(tensors, read(tensors, Traits("A", "3x3s2")))
-    assert training.accuracy(network, photos.read(flat).val, torch.device("cpu")).top1 == content["top1"]
+    assert accuracy.measure(network, dataset.read(flat).val, torch.device("cpu")).top1 == content["top1"]
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_second_training_goes_on_from_the_first_at_full_size(tmp_path: Path, flat: Path) -> None:
-    data = photos.read(flat)
+    data = dataset.read(flat)
     first = tmp_path / "first.pth"
     *_, last = train(data, SMALL, listen)
     save(first, last, SMALL, data.classes)
-    again = next(train(data, Plan(1, 16, 0.001, 8, start_from=first), listen))
+    again = next(train(data, TrainingOptions(1, 16, 0.001, 8, start_from=first), listen))
     assert again.size == 64
     assert max(again.raw, again.averaged).top1 >= 0.9
     with pytest.raises(CheckpointError, match="misshapen"):
-        next(train(data, Plan(1, 16, width=16, start_from=first), listen))
+        next(train(data, TrainingOptions(1, 16, width=16, start_from=first), listen))
 
 
-def test_unfit_wishes_are_refused_before_any_work(
+def test_options_that_cannot_work_are_rejected_before_any_work(
     tmp_path: Path, flat: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.pth"
@@ -378,7 +382,7 @@ def test_a_loss_that_is_lost_ends_the_training_and_writes_nothing(
 
 def untrained(width: int = 8) -> Epoch:
     none = Accuracy(0.25, 1.0)
-    return Epoch(1, 64, math.log(4), none, none, fresh(spec(width, 4), 0))
+    return Epoch(1, 64, math.log(4), none, none, initialised(spec(width, 4), 0))
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_part(tmp_path: Path) -> None:
@@ -419,7 +423,7 @@ def test_an_interrupted_training_leaves_its_last_epoch_whole(sent: signal.Signal
         rest = process.stderr.read()
         process.wait()
     assert heard and process.returncode == 130, rest
-    told = re.fullmatch(rf"training: interrupted; '{re.escape(str(out))}' holds epoch (\d+)\.", rest.splitlines()[-1])
-    assert told and "Traceback" not in rest
-    assert torch.load(out, weights_only=True)["epoch"] == int(told[1]) >= 2
+    last = re.fullmatch(rf"training: interrupted; '{re.escape(str(out))}' holds epoch (\d+)\.", rest.splitlines()[-1])
+    assert last and "Traceback" not in rest
+    assert torch.load(out, weights_only=True)["epoch"] == int(last[1]) >= 2
     assert list(tmp_path.iterdir()) == [out]

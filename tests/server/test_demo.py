@@ -1,4 +1,4 @@
-"""The whole road: real photos over both faces, beside the torch network that the demo bundle came from."""
+"""From start to end: real photos over both faces, compared with the torch network that the demo was made from."""
 
 import asyncio
 from pathlib import Path
@@ -10,11 +10,11 @@ import torch
 from bundle import files
 from bundle.images import to_picture
 from bundle.parity import FLOOR
-from export.graph import ServedNetwork
+from export.graphs.graph import ServedNetwork
 from models import trained
-from models.design import Traits
-from models.trained import Told
-from tests.server.faces import running
+from models.networks.design import Traits
+from models.trained import ReadOptions
+from tests.support.faces import running
 
 pytestmark = pytest.mark.anyio
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.anyio
 async def test_answers_to_real_photos_equal_the_torch_networks_own(
     face: str, shared: Path, photos: list[Path], demo: Path
 ) -> None:
-    told = Told(traits=Traits(stem="3x3s2"))
-    read = trained.understand(shared / "weights" / "seresnet18_tiny.pth", told)
-    served = ServedNetwork(read.network(), read.fit.mean, read.fit.std).eval()
+    options = ReadOptions(traits=Traits(stem="3x3s2"))
+    read = trained.understand(shared / "weights" / "seresnet18_tiny.pth", options)
+    served = ServedNetwork(read.network(), read.transform.mean, read.transform.std).eval()
     bundle = files.read(demo)
     encoded = [path.read_bytes() for path in photos]
     pixels = np.stack([to_picture(photo, bundle.manifest.preprocessing, 50_000_000) for photo in encoded])

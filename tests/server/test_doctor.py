@@ -11,28 +11,28 @@ from bundle import files
 from server import cores, doctor
 from server.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.fake_cuda import Cuda
-from tests.fakes import with_gpus, with_graphs
+from tests.support.fake_cuda import Cuda
+from tests.support.fakes import with_gpus, with_graphs
 
 
-def told(bundles: Path) -> dict[str, doctor.Finding]:
-    return {finding.what: finding for finding in doctor.findings(Settings(bundles=bundles))}
+def findings(bundles: Path) -> dict[str, doctor.Finding]:
+    return {finding.subject: finding for finding in doctor.findings(Settings(model_repository=bundles))}
 
 
 def test_the_demo_is_tried_in_every_engine_that_is_installed(demo: Path) -> None:
-    found = told(demo.parents[1])
-    assert "cores may be used" in found["processor"].told
-    assert found["onnxruntime"].told[0].isdigit()
+    found = findings(demo.parents[1])
+    assert "cores may be used" in found["processor"].message
+    assert found["onnxruntime"].message[0].isdigit()
     tried = found["demo/1 onnxruntime-cpu fp32"]
-    assert "images/s in batches of" in tried.told
+    assert "images/s in batches of" in tried.message
     assert not any(finding.cure for finding in found.values())
 
 
-def test_a_damaged_bundle_and_one_whose_probe_is_not_kept_are_told_apart(demo: Path, tmp_path: Path) -> None:
+def test_a_damaged_bundle_and_one_whose_probe_is_not_kept_are_reported_apart(demo: Path, tmp_path: Path) -> None:
     for name in ("damaged", "demo"):
         shutil.copytree(demo, tmp_path / name / "1")
     (tmp_path / "damaged" / "1" / "model.onnx").write_bytes(b"nothing")
-    found = told(tmp_path)
+    found = findings(tmp_path)
     assert found["damaged/1"].cure == "The server will not serve it."
     assert not found["demo/1 onnxruntime-cpu fp32"].cure
 
@@ -41,35 +41,37 @@ def test_an_engine_that_fails_is_bad_and_the_others_are_tried(demo: Path, monkey
     def fails(*_: object) -> None:
         raise RuntimeError("no such instruction\nand more")
 
-    monkeypatch.setattr("server.engines.check", fails)
-    found = told(demo.parents[1])["demo/1 onnxruntime-cpu fp32"]
-    assert found.told == "no such instruction"
+    monkeypatch.setattr("server.engines.probe_check.check", fails)
+    found = findings(demo.parents[1])["demo/1 onnxruntime-cpu fp32"]
+    assert found.message == "no such instruction"
     assert found.line().startswith("BAD")
 
 
-def test_int8_that_overflows_on_this_cpu_is_told_with_the_cure(
+def test_int8_that_overflows_on_this_cpu_is_reported_with_the_cure(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = files.read(demo)
     with_graphs(tmp_path, bundle, {"int8": bundle.graph("fp32")[1].read_bytes()})
     monkeypatch.setattr(cores, "saturates", lambda: True)
-    finding = told(tmp_path)["demo/1 int8"]
+    finding = findings(tmp_path)["demo/1 int8"]
     assert finding.line().startswith("BAD")
-    assert finding.told == "model.int8.onnx has 8 bit weights, which overflow on this CPU (no VNNI)"
+    assert finding.message == "model.int8.onnx has 8 bit weights, which overflow on this CPU (no VNNI)"
     assert finding.cure == "Export the bundle again."
     monkeypatch.setattr(cores, "saturates", lambda: False)
-    assert "demo/1 int8" not in told(tmp_path)
+    assert "demo/1 int8" not in findings(tmp_path)
 
 
-@pytest.mark.parametrize(("bundles", "code", "line"), [("bundles", 0, "ok  demo/1"), ("missing", 1, "BAD bundles")])
-def test_the_command_tells_by_its_exit_code(bundles: str, code: int, line: str) -> None:
-    command = [sys.executable, "-m", "server", "doctor", "--bundles", bundles]
+@pytest.mark.parametrize(
+    ("folder", "code", "line"), [("model_repository", 0, "ok  demo/1"), ("missing", 1, "BAD model repository")]
+)
+def test_the_command_reports_by_its_exit_code(folder: str, code: int, line: str) -> None:
+    command = [sys.executable, "-m", "server", "doctor", "--model-repository", folder]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert ended.returncode == code, ended.stderr
     assert line in ended.stdout
 
 
-def test_a_gpu_is_told_with_its_plans_and_what_builds_them(demo: Path, tmp_path: Path) -> None:
+def test_a_gpu_is_reported_with_its_plans_and_what_builds_them(demo: Path, tmp_path: Path) -> None:
     """Over fakes: a small SE network is built in every way, in processes of their own."""
     command = [sys.executable, "-m", "server", "doctor", "--cache-dir", str(tmp_path / "cache")]
     environment = with_gpus(tmp_path / "site", "NVIDIA H200", "NVIDIA B200")
@@ -80,20 +82,20 @@ def test_a_gpu_is_told_with_its_plans_and_what_builds_them(demo: Path, tmp_path:
     )
     assert lines[0].endswith("driver for CUDA 13.1")
     assert "NVIDIA B200" in lines[1]
-    told = [line for line in lines if "plan with SE" in line]
-    assert [line[4:33].strip() for line in told] == [
+    plans = [line for line in lines if "plan with SE" in line]
+    assert [line[4:33].strip() for line in plans] == [
         f"GPU {gpu}: plan with SE {way}" for gpu in (0, 1) for way in ("native", "pooled", "plugin")
     ]
-    assert all("layers, " in line and " reformat; one image " in line for line in told)
+    assert all("layers, " in line and " reformat; one image " in line for line in plans)
     assert not list((tmp_path / "cache").rglob("*.plan"))
 
 
 def test_a_plan_that_cannot_be_built_is_bad_with_the_reason(demo: Path, gpu: Cuda) -> None:
     """The process that builds has no GPU, as where a container was not given one."""
-    found = told(demo.parents[1])
+    found = findings(demo.parents[1])
     for way in ("native", "plugin"):
         finding = found[f"GPU 0: plan with SE {way}"]
-        assert finding.told.startswith("export: No engine can be built: CUDA's driver cannot be used")
+        assert finding.message.startswith("export: No engine can be built: CUDA's driver cannot be used")
         assert finding.line().startswith("BAD")
 
 
@@ -102,6 +104,6 @@ def test_a_driver_that_is_there_and_cannot_be_used_is_bad(
 ) -> None:
     (tmp_path / "version").write_text("NVRM version")
     monkeypatch.setattr(doctor, "_NVIDIA", tmp_path / "version")
-    finding = told(demo.parents[1])["NVIDIA GPU"]
-    assert "install NVIDIA's driver" in finding.told
+    finding = findings(demo.parents[1])["NVIDIA GPU"]
+    assert "install NVIDIA's driver" in finding.message
     assert finding.line().startswith("BAD")

@@ -1,4 +1,4 @@
-"""Engines that raise, answer wrongly or hang: who is told what, and what the server says of itself meanwhile."""
+"""Engines that raise, answer wrongly or hang: what clients get, and how ready the server reports to be."""
 
 import asyncio
 import random
@@ -13,8 +13,8 @@ from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.app import HUNG
 from server.engines.choice import Choice
-from tests.pictures import jpeg
-from tests.server.faces import Held, held, running
+from tests.support.faces import Held, held, running
+from tests.support.pictures import jpeg
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("face", ["rest", "rpc"])
@@ -46,7 +46,7 @@ def not_a_number(rows: Probabilities) -> Probabilities:
 
 @both
 @pytest.mark.parametrize("spoil", [raising, short, not_a_number])
-async def test_a_failing_engine_is_told_and_a_failing_server_not_ready_until_it_recovers(
+async def test_a_failing_engine_is_reported_and_a_failing_server_not_ready_until_it_recovers(
     face: str, spoil: Callable[[Probabilities], Probabilities], demo: Path
 ) -> None:
     engines: list[Spoilt] = []
@@ -67,7 +67,7 @@ async def test_a_failing_engine_is_told_and_a_failing_server_not_ready_until_it_
         while await client.ready():
             await asyncio.sleep(0.01)
         (state,) = (await server.rest.http.get("/readyz")).json()["models"]
-        assert state["reason"] == "its engine fails; it is tried again every second"
+        assert state["reason"] == "its engine fails; the server tries it again every half second"
         assert (await server.rest.http.get("/livez")).status_code == 200
         engine.spoil = None
         while not await client.ready():  # nobody asks: the server tries by itself
@@ -86,7 +86,7 @@ async def test_a_hanging_engine_fails_its_callers_and_ends_the_process_with_code
 
 async def test_a_server_whose_engine_hangs_says_that_only_a_new_process_helps(demo: Path) -> None:
     async with running(demo.parents[1]) as server:
-        server.app._lifecycle.broken = True
+        server.app.parts.lifecycle.break_down()
         assert (await server.rest.http.get("/livez")).status_code == 500
         assert (await server.rest.http.get("/readyz")).status_code == 503
         assert (await server.rpc.classify(jpeg())).code == "draining"
@@ -117,12 +117,12 @@ async def test_equal_photos_at_the_same_time_are_computed_once(face: str, demo: 
         first = asyncio.create_task(client.classify(jpeg(1)))
         await asyncio.to_thread(engine.entered.wait, 20)
         others = [asyncio.create_task(client.classify(photo)) for photo in [jpeg(2)] * 5 + [jpeg(1)]]
-        await server.until("sesame_places_taken", 7)
+        await server.until("sesame_permits_taken", 7)
         first.cancel()
         engine.gate.release(100)
         assert [outcome.batch for outcome in await asyncio.gather(*others)] == [1] * 6
         assert await server.metric("sesame_batch_images_sum") == 2
-        await server.until("sesame_places_taken", 0)
+        await server.until("sesame_permits_taken", 0)
         assert await server.metric("sesame_admitted_total") == await server.metric("sesame_images_total") == 7
 
 

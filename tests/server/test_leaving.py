@@ -1,14 +1,15 @@
-"""A server that leaves: connections end with their answers, unfinished uploads are refused, slow readers are cut."""
+"""A server that leaves: connections close after their answers, unfinished uploads are refused, slow readers cut off."""
 
 import asyncio
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 
 from server.app import STOPPED
-from tests.pictures import jpeg
-from tests.server.faces import Running, held, rpc_outcome, running
+from tests.support.faces import Running, held, rpc_outcome, running
+from tests.support.pictures import jpeg
 
 pytestmark = pytest.mark.anyio
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
@@ -61,7 +62,9 @@ async def test_an_unfinished_upload_is_refused_at_once_when_the_server_drains(de
 
 async def test_an_unfinished_message_is_refused_too(demo: Path) -> None:
     async with running(demo.parents[1], drain_limit_s=3600) as server:
-        call = server.rpc.channel.stream_unary("/sesame.v1.ImageClassifier/Classify")()
+        call: grpc.aio.StreamUnaryCall[bytes, bytes] = server.rpc.channel.stream_unary(
+            "/sesame.v1.ImageClassifier/Classify"
+        )()
         await call.wait_for_connection()
         await server.until("sesame_receiving_bytes", 20 * (1 << 20) + (64 << 10))
         server.app.leave()
@@ -92,7 +95,7 @@ async def test_images_in_hand_are_answered_though_an_upload_never_ends(demo: Pat
         _, writer = await unfinished(server)
         accepted = [asyncio.create_task(server.rest.classify(jpeg(seed))) for seed in range(3)]
         accepted.append(asyncio.create_task(server.rpc.classify(jpeg(9))))
-        await server.until("sesame_places_taken", 4)
+        await server.until("sesame_permits_taken", 4)
         server.app.leave()
         engine.gate.release(9)
         assert [(await each).code for each in accepted] == [""] * 4

@@ -1,4 +1,4 @@
-"""The life of the server: listeners first, bundles beside them, signals, drain, exit codes."""
+"""The life of the server: it listens first, loads bundles meanwhile, handles signals, drains and exits with a code."""
 
 import asyncio
 import re
@@ -20,8 +20,9 @@ import pytest
 from bundle import files
 from server.app import LOAD_FAILED, STOPPED, handle_signals
 from server.engines.choice import Choice
-from tests.pictures import jpeg
-from tests.server.faces import choose, held, running
+from server.lifecycle import Lifecycle, Phase
+from tests.support.faces import choose, held, running
+from tests.support.pictures import jpeg
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("face", ["rest", "rpc"])
@@ -59,7 +60,7 @@ async def test_while_bundles_load_the_server_lives_and_is_not_ready(face: str, d
         assert not (await client.classify(jpeg())).code
 
 
-async def test_a_server_told_to_leave_before_it_was_ready_leaves(demo: Path) -> None:
+async def test_a_server_asked_to_leave_before_it_was_ready_leaves(demo: Path) -> None:
     may_load = threading.Event()
 
     def choose_later(bundle: files.Bundle) -> Choice:
@@ -107,7 +108,7 @@ async def test_a_graph_that_no_engine_takes_is_that_models_failure_alone(demo: P
 async def test_accepted_work_is_answered_while_the_server_drains(face: str, demo: Path) -> None:
     async with held(demo) as (server, engine):
         accepted = [asyncio.create_task(server.client(face).classify(jpeg())) for _ in range(3)]
-        await server.until("sesame_places_taken", 3)
+        await server.until("sesame_permits_taken", 3)
         server.app.leave()
         while await can_connect(server.http_port) or await can_connect(server.grpc_port):
             await asyncio.sleep(0.01)
@@ -125,6 +126,17 @@ async def test_during_the_drain_delay_new_work_is_taken_though_not_ready(face: s
         assert (await server.rest.http.get("/readyz")).json()["phase"] == "leaving"
         assert not (await server.client(face).classify(jpeg())).code
         assert await server.task == STOPPED
+
+
+def test_phases_may_be_skipped_and_never_go_back() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.advance(Phase.LEAVING)
+    assert (lifecycle.ready, lifecycle.accepting) == (False, True)
+    with pytest.raises(AssertionError, match="this is a bug"):
+        lifecycle.advance(Phase.SERVING)
+    assert lifecycle.phase is Phase.LEAVING
+    lifecycle.break_down()
+    assert (lifecycle.broken, lifecycle.accepting) == (True, False)
 
 
 async def can_connect(port: int) -> bool:
@@ -169,7 +181,7 @@ class Process:
 
 @pytest.fixture
 def started(demo: Path) -> Iterator[Process]:
-    process = Process(f"--bundles={demo.parents[1]}", "--drain-delay-s=3")
+    process = Process(f"--model-repository={demo.parents[1]}", "--drain-delay-s=3")
     process.until("app ready")
     yield process
     process.popen.kill()
@@ -208,47 +220,47 @@ async def test_a_second_signal_later_leaves_at_once(started: Process) -> None:
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 async def test_under_load_a_signal_loses_nothing_that_was_accepted(times: int, demo: Path) -> None:
-    """What the server says it admitted is what callers were told; others were refused in words, or never let in."""
+    """The images that the server admitted are the answers that clients got; others got 503, or no connection."""
     for _ in range(times):
-        process = Process(f"--bundles={demo.parents[1]}")
+        process = Process(f"--model-repository={demo.parents[1]}")
         process.until("app ready")
-        told: Counter[str] = Counter()
+        statuses: Counter[str] = Counter()
         async with client(process) as http:
-            asking = [asyncio.create_task(ask_until_refused(http, seed, told)) for seed in range(32)]
-            while told["200"] < 64:
+            asking = [asyncio.create_task(ask_until_refused(http, seed, statuses)) for seed in range(32)]
+            while statuses["200"] < 64:
                 await asyncio.sleep(0.01)
             process.popen.terminate()
             await asyncio.gather(*asking)
         assert process.exit_code() == 0
         (line,) = (line for line in process.log if "app stopped" in line)
         totals = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
-        assert totals == {"admitted": told["200"], "ok": told["200"]}
-        assert told.keys() <= {"200", "503", "never accepted"}
+        assert totals == {"admitted": statuses["200"], "ok": statuses["200"]}
+        assert statuses.keys() <= {"200", "503", "never accepted"}
 
 
-async def ask_until_refused(http: httpx.AsyncClient, seed: int, told: "Counter[str]") -> None:
+async def ask_until_refused(http: httpx.AsyncClient, seed: int, statuses: "Counter[str]") -> None:
     while True:
         try:
             answer = await http.post("/classify", content=jpeg(seed))
         except httpx.TransportError:
-            told["never accepted"] += 1
+            statuses["never accepted"] += 1
             return
-        told[str(answer.status_code)] += 1
+        statuses[str(answer.status_code)] += 1
         if answer.status_code == 503:
             return
 
 
 @pytest.mark.parametrize("option", ["--http-port", "--grpc-port"])
-def test_a_taken_port_is_told_with_its_cure(option: str, demo: Path) -> None:
+def test_a_taken_port_is_reported_with_its_cure(option: str, demo: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = Process(f"--bundles={demo.parents[1]}", f"{option}={taken.getsockname()[1]}")
+        process = Process(f"--model-repository={demo.parents[1]}", f"{option}={taken.getsockname()[1]}")
         assert process.exit_code() == 2
     assert "cannot listen on 127.0.0.1" in "".join(process.log)
     assert "choose another port" in "".join(process.log)
 
 
-def test_an_address_that_is_not_known_is_told_with_its_cure(demo: Path) -> None:
-    process = Process(f"--bundles={demo.parents[1]}", "--host=nowhere.invalid")
+def test_an_address_that_is_not_known_is_reported_with_its_cure(demo: Path) -> None:
+    process = Process(f"--model-repository={demo.parents[1]}", "--host=nowhere.invalid")
     assert process.exit_code() == 2
     assert "choose another --host" in "".join(process.log)
     assert "Traceback" not in "".join(process.log)
@@ -258,12 +270,12 @@ def test_an_address_that_is_not_known_is_told_with_its_cure(demo: Path) -> None:
 def test_every_address_of_the_host_is_listened_on_over_both_faces(host: str, demo: Path) -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("needs IPv6 and IPv4")
-    process = Process(f"--bundles={demo.parents[1]}", f"--host={host}")
+    process = Process(f"--model-repository={demo.parents[1]}", f"--host={host}")
     try:
         process.until("listening")
-        told = f"[{host}]" if ":" in host else host
+        written = f"[{host}]" if ":" in host else host
         ports = re.search(
-            rf"http=http://{re.escape(told)}:(\d+) grpc={re.escape(told)}:(\d+)$", process.log[-1].strip()
+            rf"http=http://{re.escape(written)}:(\d+) grpc={re.escape(written)}:(\d+)$", process.log[-1].strip()
         )
         assert ports
         for port in ports.groups():
@@ -289,28 +301,28 @@ async def test_a_hang_up_that_nohup_ignores_stays_ignored(demo: Path) -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_broken_aliases_are_told_with_their_cure(demo: Path, tmp_path: Path) -> None:
+def test_broken_aliases_are_reported_with_their_cure(demo: Path, tmp_path: Path) -> None:
     shutil.copytree(demo, tmp_path / "demo" / "1")
     (tmp_path / "aliases.json").write_bytes(b"\xff")
-    process = Process(f"--bundles={tmp_path}")
+    process = Process(f"--model-repository={tmp_path}")
     assert process.exit_code() == LOAD_FAILED
     assert "aliases.json cannot be understood" in "".join(process.log)
     assert "Traceback" not in "".join(process.log)
 
 
-def test_a_folder_without_bundles_is_told_with_its_cure(tmp_path: Path) -> None:
-    process = Process(f"--bundles={tmp_path}")
+def test_a_folder_without_bundles_is_reported_with_its_cure(tmp_path: Path) -> None:
+    process = Process(f"--model-repository={tmp_path}")
     assert process.exit_code() == LOAD_FAILED
     assert "holds no bundle: make one with 'python -m export convert'" in "".join(process.log)
 
 
-def test_a_wrong_setting_is_told_before_anything_starts() -> None:
+def test_a_wrong_setting_is_reported_before_anything_starts() -> None:
     process = Process("--max-batch=0")
     assert process.exit_code() == 2
     assert process.log == ["server: max_batch must be at least 1, not 0."]
 
 
 def test_a_damaged_bundle_ends_the_process_with_its_reason(broken: Path) -> None:
-    process = Process(f"--bundles={broken}")
+    process = Process(f"--model-repository={broken}")
     assert process.exit_code() == LOAD_FAILED
     assert "labels.tsv of the bundle 'spoilt/1'" in "".join(process.log)

@@ -1,4 +1,4 @@
-"""The log never holds up the server, and the process ends whether or not anybody reads it."""
+"""The log never blocks the server, and the process ends whether or not anybody reads its log."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_a_reader_that_does_not_read_costs_lines_and_nothing_else() -> None:
 
 def test_all_lines_are_written_before_the_process_ends() -> None:
     with run(_FEW) as process:
-        _, told = process.communicate(timeout=60)
-    assert "WARNING test a warning" in told
-    assert "a library's" in told
-    assert "not this" not in told
+        _, stderr = process.communicate(timeout=60)
+    assert "WARNING test a warning" in stderr
+    assert "a library's" in stderr
+    assert "not this" not in stderr

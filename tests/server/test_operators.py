@@ -1,4 +1,4 @@
-"""What operators and tools look at: metrics, models, labels, the API's description, reflection."""
+"""What operators and tools read: metrics, models, labels, the description of the API, reflection."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from bundle import files
 from server.pb.sesame.v1 import classifier_pb2 as pb
-from tests.pictures import jpeg
-from tests.server.faces import Running, running
+from tests.support.faces import Running, running
+from tests.support.pictures import jpeg
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +36,10 @@ async def test_metrics_count_images_batches_stages_and_errors(server: Running) -
     for stage in ("decode", "queue", "infer", "total"):
         assert await server.metric("sesame_stage_seconds_count", f'stage="{stage}"') == 3
     assert await server.metric("sesame_model_ready", 'model="demo"') == 1
-    assert await server.metric("sesame_places_taken") == 0
+    assert await server.metric("sesame_permits_taken") == 0
 
 
-async def test_a_model_tells_its_input_its_engine_and_its_parity(server: Running, demo: Path) -> None:
+async def test_a_model_reports_its_input_its_engine_and_its_parity(server: Running, demo: Path) -> None:
     manifest = files.read(demo).manifest
     (model,) = (await server.rest.http.get("/models/demo")).json()["models"]
     assert (model["model"], model["version"], model["state"]) == ("demo", "1", "READY")
@@ -65,17 +65,6 @@ async def test_labels_come_in_output_order(server: Running, demo: Path) -> None:
     assert [(row["index"], row["id"], row["label"]) for row in rows] == [
         (index, label.id, label.name) for index, label in enumerate(files.read(demo).labels)
     ]
-
-
-async def test_the_api_describes_itself(server: Running) -> None:
-    http = server.rest.http
-    assert (await http.get("/")).headers["location"] == "/docs"
-    assert (await http.get("/docs")).status_code == 200
-    operation = (await http.get("/openapi.json")).json()["paths"]["/classify"]["post"]
-    assert set(operation["requestBody"]["content"]) >= {"image/jpeg", "multipart/form-data", "application/json"}
-    assert set(operation["responses"]) == {"200", "400", "404", "408", "413", "415", "422", "429", "500", "503", "504"}
-    example = operation["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"][0]["example"]
-    assert example.keys() == (await http.post("/classify", content=jpeg())).json().keys()
 
 
 async def test_grpc_clients_can_ask_what_there_is(server: Running) -> None:

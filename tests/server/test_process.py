@@ -20,7 +20,7 @@ pieces = [bytes(1000) for _ in range(200_000)]
 kept = pieces[::1000]
 flooded = _resident_bytes()
 del pieces
-trims = [trimmer.look() for _ in range(12)]
+trims = [trimmer.trim_when_settled() for _ in range(12)]
 print(before, flooded, _resident_bytes(), sum(trims))
 """
 
@@ -43,10 +43,10 @@ def test_nothing_is_trimmed_during_a_flood_nor_where_there_is_nothing_to_gain() 
     mib = 1 << 20
     resident = iter([100, *[100] * 9, 200, 300, 400, 500, 500, 110, 110, *[110] * 9])
     trimmer = process.Trimmer(lambda: next(resident) * mib)
-    assert not any(trimmer.look() for _ in range(9))  # as at the start
-    assert not any(trimmer.look() for _ in range(4))  # more each time
-    assert trimmer.look()  # settled; what it held is read once more afterwards
-    assert not any(trimmer.look() for _ in range(9))
+    assert not any(trimmer.trim_when_settled() for _ in range(9))  # as at the start
+    assert not any(trimmer.trim_when_settled() for _ in range(4))  # more each time
+    assert trimmer.trim_when_settled()  # settled; what it held is read once more afterwards
+    assert not any(trimmer.trim_when_settled() for _ in range(9))
 
 
 @linux
@@ -54,19 +54,19 @@ def test_the_limit_of_open_files_is_raised_for_the_connections() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < 4000:
         pytest.skip(f"needs to be allowed 4000 open files, not {hard}")
-    told = run(
+    output = run(
         "import logging, resource, sys; logging.basicConfig(stream=sys.stdout); from server import process; "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4000)); "
         "process.allow_connections(1000); print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    assert told.split() == ["2512", "4000"]  # and no warning before it
+    assert output.split() == ["2512", "4000"]  # and no warning before it
 
 
 @linux
-def test_too_low_a_limit_of_open_files_is_told_with_its_cure() -> None:
-    told = run(
+def test_too_low_a_limit_of_open_files_is_reported_with_its_cure() -> None:
+    output = run(
         "import logging, resource, sys; logging.basicConfig(stream=sys.stdout); from server import process; "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 900)); process.allow_connections(1000)"
     )
-    assert "only 900 files may be open" in told
-    assert "--max-connections" in told
+    assert "only 900 files may be open" in output
+    assert "--max-connections" in output

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from export.convert import STEPS, convert
+from export.options import ConvertOptions
 from export.progress import Progress
-from export.wishes import Wishes
 from server.pb.sesame.v1 import classifier_pb2 as pb
-from tests import networks, oracles
-from tests.models.trained_elsewhere import telling
-from tests.server.faces import Client, running
-from tests.trained import weights
+from tests.support import networks, oracles
+from tests.support.faces import Client, running
+from tests.support.reference_networks import distinct
+from tests.support.trained import weights
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +50,9 @@ async def test_a_real_mobilenet_is_as_accurate_over_http_as_in_timm(
     truth = [path.name.partition("_")[0] for path in photos]
     expected = hits([[ids[index] for index in row] for row in order.tolist()], truth)
 
-    convert(checkpoint, Wishes(bundles=tmp_path, arch="timm:tf_mobilenetv3_small_100"), Progress(STEPS))
+    convert(
+        checkpoint, ConvertOptions(model_repository=tmp_path, arch="timm:tf_mobilenetv3_small_100"), Progress(STEPS)
+    )
     async with running(tmp_path, queue_images=1000, exact_pixels=True) as server:
         found = hits(await ranked(server.rest, photos), truth)
     assert expected[0] > 75  # 80.3 on a thousand photos of the kind
@@ -65,7 +67,7 @@ async def test_a_real_cifar_network_is_accurate_over_grpc(
 ) -> None:
     """Measured elsewhere on all 10,000 test images: 79.0 % raw and 82.6 % averaged; here are 500 of them."""
     photos = sorted((shared / "cifar10").rglob("*.jpg"))
-    convert(weights(shared, file), Wishes(bundles=tmp_path, labels="cifar-10"), Progress(STEPS))
+    convert(weights(shared, file), ConvertOptions(model_repository=tmp_path, labels="cifar-10"), Progress(STEPS))
     async with running(tmp_path, queue_images=1000, exact_pixels=True) as server:
         found = hits(await ranked(server.rpc, photos), [path.parent.name for path in photos])
     assert found[0] >= least
@@ -77,11 +79,11 @@ async def test_places_networks_tell_indoor_from_outdoor_by_the_official_vote(
 ) -> None:
     official = (shared / "labels" / "places365_IO_places365.txt").read_text().split("\n")
     kinds = [int(line.split()[1]) - 1 for line in official if line]  # 0 indoor, 1 outdoor
-    network = telling(networks.spec(18, width=8, classes=365).build(), torch.randn(32, 3, 64, 64))
+    network = distinct(networks.spec(18, width=8, classes=365).build(), torch.randn(32, 3, 64, 64))
     torch.save({"arch": "resnet18", "state_dict": network.state_dict()}, tmp_path / "places.pth.tar")
-    wishes = Wishes(bundles=tmp_path / "bundles", size=64, resize="squash")
+    wishes = ConvertOptions(model_repository=tmp_path / "bundles", size=64, resize="squash")
     convert(tmp_path / "places.pth.tar", wishes, Progress(STEPS))
-    told = set()
+    votes = set()
     async with running(tmp_path / "bundles", exact_pixels=True) as server:
         for photo in photos[::4]:
             rest = (await server.rest.http.post("/classify?top_k=10", content=photo.read_bytes())).json()
@@ -90,9 +92,9 @@ async def test_places_networks_tell_indoor_from_outdoor_by_the_official_vote(
             assert rest["group"] == {"name": name, "votes": ten.count(name == "outdoor"), "of": 10}
             rpc = await server.rpc.stub.Classify(pb.ClassifyRequest(image=photo.read_bytes(), top_k=1))
             assert (rpc.group.name, rpc.group.votes, rpc.group.of) == (name, rest["group"]["votes"], 10)
-            told.add(name)
-    assert told == {"indoor", "outdoor"}
-    async with running(Path("bundles"), exact_pixels=True) as server:
+            votes.add(name)
+    assert votes == {"indoor", "outdoor"}
+    async with running(Path("model_repository"), exact_pixels=True) as server:
         rest = (await server.rest.http.post("/classify", content=photos[0].read_bytes())).json()
         rpc = await server.rpc.stub.Classify(pb.ClassifyRequest(image=photos[0].read_bytes()))
     assert "group" not in rest

@@ -7,23 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorrt as trt
+import tensorrt
 
-from bench import rtx_builds
 from bundle import files
-from export import outline
 from export.errors import ExportError
+from export.graphs import se_functions
 from export.tensorrt.build import Builder
-from export.tensorrt.network import parsed
-from export.tensorrt.pooled import pooled
+from export.tensorrt.network import parse
+from export.tensorrt.pooled import use_average_pools
 from export.tensorrt.ways import POOLED_ABOVE
-from plans.messages import messages
+from tests.support import rtx_builds
+from trt.messages import messages
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8-trt", "fp8")
-blocks = [row.name for row in files.read(Path("bundles/demo/1")).manifest.architecture.se_blocks]
+blocks = [row.name for row in files.read(Path("model_repository/demo/1")).manifest.architecture.se_blocks]
 
 
-class Told:
+class RecordedProgress:
     """A Progress that keeps what it is told, and does something then."""
 
     def __init__(self, then: Callable[[], object] = lambda: None) -> None:
@@ -42,12 +42,12 @@ def graph(precision: str) -> bytes:
 
 def in_ways(model: bytes) -> dict[str, bytes]:
     """As each way of building has it."""
-    outlined = outline.outline(model, blocks, pooled_above=POOLED_ABOVE)
-    return {"native": model, "pooled": pooled(model, blocks)[0], "outlined": outlined.model}
+    outlined = se_functions.outline(model, blocks, pooled_above=POOLED_ABOVE)
+    return {"native": model, "pooled": use_average_pools(model, blocks)[0], "outlined": outlined.model}
 
 
 def network(model: bytes) -> Any:
-    return parsed(trt.Builder(messages()), model, messages())
+    return parse(tensorrt.Builder(messages()), model, messages())
 
 
 def why_not(work: Callable[[], object]) -> str:
@@ -66,7 +66,7 @@ def builder(batches: tuple[int, ...] = (1, 2, 4), capability: str = "SM89", work
         def _config(self, *told: Any) -> Any:
             config = super()._config(*told)
             config.num_compute_capabilities = 1
-            config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
+            config.set_compute_capability(getattr(tensorrt.ComputeCapability, capability), 0)
             return config
 
     made = rtx_builds.builder(Path("/nonexistent"), batches, workspace_bytes)
@@ -86,7 +86,7 @@ def rows(model: bytes, batches: tuple[int, ...]) -> list[dict[str, str]]:
     log, heard = logging.getLogger("tensorrt"), Heard()
     log.addHandler(heard)
     log.setLevel(logging.DEBUG)
-    builder(batches).build(model, Told())  # type: ignore[arg-type]
+    builder(batches).build(model, RecordedProgress())  # type: ignore[arg-type]
     log.removeHandler(heard)
     log.setLevel(logging.NOTSET)
     (text,) = [message for message in heard.messages if message.startswith("Layers:")]

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import tensorrt as trt
+import tensorrt
 from tensorrt.plugin import _tensor
 
-TYPES = {"fp32": trt.DataType.FLOAT, "fp16": trt.DataType.HALF, "bf16": trt.DataType.BF16}
+TYPES = {"fp32": tensorrt.DataType.FLOAT, "fp16": tensorrt.DataType.HALF, "bf16": tensorrt.DataType.BF16}
 
 
 class Number:
@@ -19,9 +19,10 @@ class Number:
     def __init__(self, value: int) -> None:
         self.value = value
 
-    @property
+    @property  # type: ignore[misc]  # isinstance reads it, and nobody sets it
     def __class__(self) -> type:
-        return trt.IDimensionExpr
+        kind: type = tensorrt.IDimensionExpr
+        return kind
 
     def is_constant(self) -> bool:
         return True
@@ -36,7 +37,7 @@ class Arithmetic:
     def constant(self, value: int) -> Number:
         return Number(value)
 
-    def operation(self, kind: trt.DimensionOperation, first: Number, second: Number) -> Number:
+    def operation(self, kind: tensorrt.DimensionOperation, first: Number, second: Number) -> Number:
         a, b = first.value, second.value
         known = {"SUM": a + b, "PROD": a * b, "SUB": a - b, "MAX": max(a, b), "MIN": min(a, b)}
         if b:
@@ -57,13 +58,15 @@ class Extras(dict[int, Extra]):
 
 def pretend() -> None:
     """Let numbers go where the bindings let their own classes alone go."""
-    trt.DimsExprs = lambda length: [None] * length
+    tensorrt.DimsExprs = lambda length: [None] * length
     _tensor.SymExprImpl = Extra
 
 
-def described(shape: Sequence[int], dtype: Any = trt.DataType.HALF, layout: Any = trt.TensorFormat.LINEAR) -> Any:
-    description = trt.DynamicPluginTensorDesc()
-    description.desc.dims = trt.Dims(tuple(shape))
+def described(
+    shape: Sequence[int], dtype: Any = tensorrt.DataType.HALF, layout: Any = tensorrt.TensorFormat.LINEAR
+) -> Any:
+    description = tensorrt.DynamicPluginTensorDesc()
+    description.desc.dims = tensorrt.Dims(tuple(shape))
     description.desc.type, description.desc.format = dtype, layout
     return description
 
@@ -71,9 +74,9 @@ def described(shape: Sequence[int], dtype: Any = trt.DataType.HALF, layout: Any 
 def asked(creator: Any, shapes: Sequence[Sequence[int]], batch: int, precision: str) -> Iterator[dict[str, Any]]:
     """A row for each format and tactic in which the plugin offers that precision; the first dimension is `batch`."""
     pretend()
-    wish = trt.QuickPluginCreationRequest.PREFER_AOT
+    wish = tensorrt.QuickPluginCreationRequest.PREFER_AOT
     plugin = creator.create_plugin(
-        creator.name, creator.plugin_namespace, trt.PluginFieldCollection([]), trt.TensorRTPhase.BUILD, wish
+        creator.name, creator.plugin_namespace, tensorrt.PluginFieldCollection([]), tensorrt.TensorRTPhase.BUILD, wish
     )
     tensors = len(shapes) + 1
     dtype, builder = TYPES[precision], Arithmetic()

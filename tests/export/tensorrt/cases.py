@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench import launch
+from tests.support import se_kernels
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TOLERANCE = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 8e-3}
@@ -21,7 +21,8 @@ class Case:
     x: torch.Tensor
     residual: torch.Tensor
     gates: torch.Tensor
-    weights: tuple[torch.Tensor, ...]
+    weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+    """w1, b1, w2, b2"""
 
     def gate(self) -> torch.Tensor:
         w1, b1, w2, b2 = (weight.double() for weight in self.weights)
@@ -38,9 +39,9 @@ class Case:
 
 Kernel = Callable[[Case, int], torch.Tensor]
 KERNELS: dict[str, Kernel] = {
-    "gate": lambda case, tactic: launch.gate(case.x, *case.weights, tactic=tactic),
-    "scale": lambda case, tactic: launch.scale(case.x, case.gates, tactic),
-    "scale_add_relu": lambda case, tactic: launch.scale_add_relu(case.x, case.gates, case.residual, tactic),
+    "gate": lambda case, tactic: se_kernels.gate(case.x, *case.weights, tactic=tactic),
+    "scale": lambda case, tactic: se_kernels.scale(case.x, case.gates, tactic),
+    "scale_add_relu": lambda case, tactic: se_kernels.scale_add_relu(case.x, case.gates, case.residual, tactic),
 }
 
 

@@ -5,9 +5,11 @@ import math
 from itertools import product
 
 import torch
+import triton
 
-from bench import launch
+from export.tensorrt import tactics
 from tests.export.tensorrt import cases
+from tests.support import se_kernels
 
 _SHAPES = [(1, 8, 3, 1, 1), (3, 24, 5, 7, 7), (1, 200, 13, 5, 3), (3, 8, 13, 14, 14), (3, 24, 3, 1, 1), (1, 7, 2, 5, 3)]
 """Images, channels, squeezed, height, width."""
@@ -33,15 +35,15 @@ def extremes() -> dict[str, list[float]]:
     """Gates of sums far from 0, and what becomes of a NaN, of infinity and of what is negative."""
     sums = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4, math.nan, 1.0, 1.0])
     nothing = torch.zeros(1, 8, 1, 1)
-    gates = launch.gate(nothing, nothing, torch.zeros(1), torch.zeros(8, 1, 1, 1), sums)
+    gates = se_kernels.gate(nothing, nothing, torch.zeros(1), torch.zeros(8, 1, 1, 1), sums)
     map_ = torch.tensor([math.nan, math.inf, -math.inf, -1.0, 2.0, 0.0, -0.5, 1.0]).reshape(1, 8, 1, 1)
     halves = torch.full((1, 8, 1, 1), 0.5)
     return {
         "gates": gates.flatten().tolist(),
-        "pooled": launch.gate(map_[:, :1], halves[:, :1], torch.zeros(1), halves[:, :1], torch.zeros(1))
+        "pooled": se_kernels.gate(map_[:, :1], halves[:, :1], torch.zeros(1), halves[:, :1], torch.zeros(1))
         .flatten()
         .tolist(),
-        "scaled": launch.scale_add_relu(map_, halves, nothing).flatten().tolist(),
+        "scaled": se_kernels.scale_add_relu(map_, halves, nothing).flatten().tolist(),
     }
 
 
@@ -51,8 +53,8 @@ def unwritten() -> bool:
     for layout in cases.FORMATS:
         given = cases.case(3, 24, 3, 5, 3, "fp32", layout)
         room = torch.full((given.x.numel() + 4096,), 7.0)
-        variant = launch.tactics.scale(24, 15, layout == "HWC8", 1)
-        programs = launch.triton.cdiv(given.x.numel(), variant.elements)
+        variant = tactics.scale(24, 15, layout == "HWC8", 1)
+        programs = triton.cdiv(given.x.numel(), variant.elements)
         variant.kernel[(programs,)](given.x, given.gates, 3, room, **variant.constants)
         kept.append(bool((room[given.x.numel() :] == 7).all()) and not bool((room[: given.x.numel()] == 7).any()))
     return all(kept)

@@ -1,4 +1,4 @@
-"""`build-engine` over a fake TensorRT whose engines ONNX Runtime computes: the cache, the ways, and every refusal."""
+"""`build-engine` with a fake TensorRT whose engines run in ONNX Runtime: the store, the ways, and every error."""
 
 import dataclasses
 import json
@@ -20,20 +20,20 @@ from bundle import files
 from export import __main__ as main
 from export.errors import ExportError
 from export.tensorrt import command
-from plans import graphs
-from plans.gpus import Gpu
-from plans.sidecar import Target
-from plans.store import Store
 from tests.conftest import REPOSITORY
-from tests.fake_cuda import Cuda
-from tests.fake_tensorrt import VERSION, Trt
+from tests.support.fake_cuda import Cuda
+from tests.support.fake_tensorrt import VERSION, Trt
+from trt import graphs
+from trt.gpus import Gpu
+from trt.sidecar import Target
+from trt.store import Store
 
 Build = Callable[..., int]
 
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The plugins' place, as their real module needs the real bindings."""
+    """Stands in for the module of plugins, which needs the real bindings."""
     import export.tensorrt
 
     fake = ModuleType("export.tensorrt.plugins")
@@ -88,11 +88,11 @@ def test_a_plan_is_built_in_every_way_and_the_fastest_is_kept_with_the_figures(
 
 
 def test_the_server_finds_the_plan_by_graph_and_target(build: Build, gpu: Cuda, tmp_path: Path, demo: Path) -> None:
-    from plans.gpus import gpus
+    from trt.gpus import gpus
 
     assert build("--se", "native") == 0
     graph, _ = files.read(demo).graph("fp32")
-    (plan,) = Store(tmp_path).fitting(graph.sha256, Target.of(gpus()[0], VERSION))
+    (plan,) = Store(tmp_path).plans_for(graph.sha256, Target.of(gpus()[0], VERSION))
     assert plan.sidecar.se == "native"
     assert plan.read()
 
@@ -115,26 +115,37 @@ def test_a_plan_that_was_damaged_is_built_again(build: Build, trt: Trt, tmp_path
     assert path.read_bytes() != b"rubbish"
 
 
+NATIVE = ["--se", "native"]
+"""One way is enough where the ways themselves do not matter."""
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("options", "change"),
     [
-        lambda gpu, trt, kernels: gpu.names.__setitem__(0, "NVIDIA B200"),
-        lambda gpu, trt, kernels: setattr(gpu, "driver", (13, 2)),
-        lambda gpu, trt, kernels: setattr(kernels, "source", "second edition"),
-        lambda gpu, trt, kernels: ["--max-batch", "8"],
-        lambda gpu, trt, kernels: ["--workspace-mib", "100"],
-        lambda gpu, trt, kernels: ["--se", "native"],
+        (NATIVE, lambda gpu, trt, kernels: gpu.names.__setitem__(0, "NVIDIA B200")),
+        (NATIVE, lambda gpu, trt, kernels: setattr(gpu, "driver", (13, 2))),
+        ([], lambda gpu, trt, kernels: setattr(kernels, "source", "second edition")),
+        (NATIVE, lambda gpu, trt, kernels: ["--max-batch", "8"]),
+        (NATIVE, lambda gpu, trt, kernels: ["--workspace-mib", "100"]),
+        ([], lambda gpu, trt, kernels: ["--se", "native"]),
     ],
     ids=["gpu", "driver", "kernels", "sizes", "workspace", "ways"],
 )
 def test_whatever_a_plan_depends_on_makes_another_plan(
-    build: Build, gpu: Cuda, trt: Trt, kernels: ModuleType, tmp_path: Path, change: Callable[..., Any]
+    build: Build,
+    gpu: Cuda,
+    trt: Trt,
+    kernels: ModuleType,
+    tmp_path: Path,
+    options: list[str],
+    change: Callable[..., Any],
 ) -> None:
-    assert build() == 0
+    assert build(*options) == 0
     more = change(gpu, trt, kernels)
-    assert build(*(more if isinstance(more, list) else [])) == 0
+    changed = [*options, *more] if isinstance(more, list) else options
+    assert build(*changed) == 0
     assert len(kept(tmp_path)) == 2
-    assert build(*(more if isinstance(more, list) else [])) == 0
+    assert build(*changed) == 0
     assert len(kept(tmp_path)) == 2
 
 
@@ -156,14 +167,14 @@ def test_timings_that_tensorrt_does_not_take_are_dropped(build: Build, trt: Trt,
     ("call", "told"),
     [
         ("parse", r"Gelu 'layer1\.0/Gelu' in SEGate: no importer for it \(UNSUPPORTED_NODE\).*--se native"),
-        ("profile", "refused batches of 1.*--max-batch"),
+        ("profile", "rejected batches of 1.*--max-batch"),
         ("build", "built no plan: build was refused.*--max-batch"),
         ("build for want of workspace", "built no plan: .*workspace.*--workspace-mib"),
-        ("deserialize", "does not take the plan, made by 11.4.0.106: deserialize was refused"),
-        ("context", "refused a context"),
-        ("shape", "refused the shape"),
-        ("infer", "lacks shapes of pixels"),
-        ("run", "refused to run"),
+        ("deserialize", "cannot load the plan, which was built by 11.4.0.106: deserialize was refused"),
+        ("context", "rejected the execution context"),
+        ("shape", "rejected the shape"),
+        ("infer", "does not know the shapes of pixels"),
+        ("run", "rejected the run"),
         ("types", "inputs and outputs are"),
     ],
 )
@@ -197,13 +208,13 @@ def test_kernels_that_cannot_be_built_leave_the_native_way(
 def test_an_engine_that_answers_something_else_is_refused(
     build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the compilers of engines did (NVIDIA/TensorRT #4813)."""
-    from plans.runner import Runner
+    """TensorRT has built such engines (NVIDIA/TensorRT #4813)."""
+    from trt.runner import Runner
 
     run = Runner.run
     monkeypatch.setattr(Runner, "run", lambda self, *told: run(self, *told)[::-1])
     assert build("--se", "native") == 1
-    assert "does not answer the bundle's probe as its export did" in capsys.readouterr().err
+    assert "answers differ from the bundle's probe" in capsys.readouterr().err
     assert kept(tmp_path) == []
 
 
@@ -212,7 +223,7 @@ def test_kernels_that_are_wrong_for_one_batch_size_alone_are_refused(
 ) -> None:
     trt.wrong_size = 2
     assert build("--se", "native") == 1
-    assert "does not answer the bundle's probe" in capsys.readouterr().err
+    assert "answers differ from the bundle's probe" in capsys.readouterr().err
     assert kept(tmp_path) == []
 
 
@@ -249,7 +260,7 @@ def test_each_gpu_builds_its_own_plan(build: Build, gpu: Cuda, trt: Trt, tmp_pat
 def test_a_bundle_of_an_earlier_export_is_refused_with_the_cure(
     build: Build, demo: Path, tmp_path: Path, trt: Trt, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its graph transposes the pixels before it casts them."""
+    """The graph of an earlier export transposes the pixels before it casts them."""
     model = onnx.load_from_string(files.read(demo).graph("fp32")[1].read_bytes())
     cast, transpose = model.graph.node[:2]
     transpose.input[0], cast.input[0], cast.output[0] = "pixels", "first", transpose.output[0]
@@ -259,25 +270,25 @@ def test_a_bundle_of_an_earlier_export_is_refused_with_the_cure(
     second.CopyFrom(cast)
     model.graph.node[0].CopyFrom(first)
     model.graph.node[1].CopyFrom(second)
-    from export.tensorrt.network import parsed
-    from plans.messages import messages
-    from tests import fake_tensorrt
+    from export.tensorrt.network import parse
+    from tests.support import fake_tensorrt
+    from trt.messages import messages
 
     with pytest.raises(ExportError, match=r"UInt8.* Export the bundle again"):
-        parsed(fake_tensorrt.Builder(messages()), model.SerializeToString(), messages())
+        parse(fake_tensorrt.Builder(messages()), model.SerializeToString(), messages())
 
 
 @pytest.mark.parametrize("at", [0, 1000])
 def test_ctrl_c_stops_tensorrt_at_its_next_step(
     build: Build, trt: Trt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    """Also where it comes while the thread that builds is being started."""
+    """Also where the signal comes while the build thread starts."""
     from export.tensorrt import build as building
-    from export.tensorrt.watching import Watching
+    from export.tensorrt.monitor import BuildMonitor
 
     steps: list[int] = []
 
-    class Interrupted(Watching):
+    class Interrupted(BuildMonitor):
         def step_complete(self, phase_name: str, step: int) -> bool:
             if len(steps) == at:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -285,7 +296,7 @@ def test_ctrl_c_stops_tensorrt_at_its_next_step(
             return super().step_complete(phase_name, step)
 
     trt.steps, trt.step_s = 20_000, 1e-4  # a few seconds, in which other threads can run
-    monkeypatch.setattr(building, "Watching", Interrupted)
+    monkeypatch.setattr(building, "BuildMonitor", Interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -298,15 +309,15 @@ def test_ctrl_c_stops_tensorrt_at_its_next_step(
 
 
 def test_progress_is_a_bar_of_the_longest_phase_and_never_goes_back(trt: Trt) -> None:
-    from export.tensorrt.watching import Watching
+    from export.tensorrt.monitor import BuildMonitor
 
     told: list[tuple[int, int]] = []
 
-    class Told:
+    class RecordedProgress:
         def advance(self, done: int, total: int) -> None:
             told.append((done, total))
 
-    watching = Watching(Told())  # type: ignore[arg-type]
+    watching = BuildMonitor(RecordedProgress())  # type: ignore[arg-type]
     watching.phase_start("Building engine", None, 6)
     for step in range(4):
         watching.step_complete("Building engine", step)
@@ -381,12 +392,12 @@ def test_without_a_gpu_the_sentence_says_what_to_do(
 
 
 def test_a_gpu_that_is_not_there_is_told(gpu: Cuda, demo: Path) -> None:
-    with pytest.raises(ExportError, match="There is no GPU 3: CUDA counts 1 from 0"):
+    with pytest.raises(ExportError, match="There is no GPU 3: CUDA has 1, counted from 0"):
         command.run([str(demo), "--gpu", "3"])
 
 
 def test_the_outlined_graph_is_what_tensorrt_gets(build: Build, trt: Trt) -> None:
-    """Large maps are pooled by TensorRT, as the gate's kernel has one block for an image."""
+    """TensorRT pools large maps, as the gate's kernel has only one block for an image."""
     assert build("--se", "plugin") == 0
     (model,) = trt.built
     onnx.checker.check_model(model, full_check=True)

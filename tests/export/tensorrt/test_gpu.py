@@ -1,4 +1,4 @@
-"""SE's kernels on a GPU: as Triton launches them, and as a driver given TensorRT's arguments launches their PTX."""
+"""SE's kernels on a GPU: launched by Triton, and as PTX by the driver with TensorRT's arguments."""
 
 from itertools import product
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import launch
 from export.tensorrt import tactics
 from export.tensorrt.ptx import compile_kernel
-from export.tensorrt.tactics import Variant
+from export.tensorrt.tactics import KernelVariant
 from tests.export.tensorrt import cases
 from tests.export.tensorrt.cases import Case
+from tests.support import se_kernels
 
 pytestmark = [
     pytest.mark.gpu,
@@ -33,7 +33,7 @@ SHAPES = _SMALL + _STAGES
 
 @pytest.fixture(params=[*product(cases.PRECISIONS, cases.FORMATS)], ids="-".join)
 def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A precision and a layout."""
+    """Each precision with each layout."""
     precision, layout = request.param
     return precision, layout
 
@@ -48,7 +48,7 @@ def test_the_kernels_agree_with_torch(shape: tuple[int, int, int, int, int], kin
 
 @pytest.mark.parametrize("tactic", [1, 2])
 def test_a_driver_given_tensorrts_arguments_alone_launches_the_ptx(kind: tuple[str, str], tactic: int) -> None:
-    """Pointers of inputs, the number of images where there is one, the pointer of the output; and nothing else."""
+    """Launch with only the pointers of inputs, the number of images where needed, and the pointer of the output."""
     precision, layout = kind
     tolerance, last = cases.TOLERANCE[precision], layout == "HWC8"
     for images, channels, squeezed, height, width in SHAPES:
@@ -71,7 +71,12 @@ def test_a_driver_given_tensorrts_arguments_alone_launches_the_ptx(kind: tuple[s
 
 
 def _launched(
-    variant: Variant, precision: str, inputs: list[torch.Tensor], numbers: list[int], made: torch.Tensor, programs: int
+    variant: KernelVariant,
+    precision: str,
+    inputs: list[torch.Tensor],
+    numbers: list[int],
+    made: torch.Tensor,
+    programs: int,
 ) -> None:
     core: Any = pytest.importorskip("cuda.core")
     arguments = [*[f"*{precision}"] * len(inputs), *["i32"] * len(numbers), f"*{precision}"]
@@ -101,7 +106,7 @@ def test_a_cuda_graph_may_hold_them() -> None:
     given = cases.case(4, 256, 16, 14, 14, "fp16", "HWC8", device="cuda")
 
     def block(case: Case) -> torch.Tensor:
-        return launch.scale_add_relu(case.x, launch.gate(case.x, *case.weights), case.residual)
+        return se_kernels.scale_add_relu(case.x, se_kernels.gate(case.x, *case.weights), case.residual)
 
     expected = block(given)
     graph = torch.cuda.CUDAGraph()
@@ -126,6 +131,6 @@ def test_maps_of_more_than_2_to_the_31_elements_are_scaled_to_their_end(layout: 
     x = x.to(memory_format=cases.FORMATS[layout])
     gates = torch.arange(images, device="cuda").remainder(512).div(512).half()[:, None, None, None]
     gates = gates.expand(images, channels, 1, 1).contiguous()
-    scaled = launch.scale(x, gates)
+    scaled = se_kernels.scale(x, gates)
     for image in (0, 1, images // 2, images - 2, images - 1):
         assert torch.equal(scaled[image], x[image] * gates[image])

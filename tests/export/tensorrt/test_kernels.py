@@ -1,4 +1,4 @@
-"""SE's kernels compute SE, by Triton's interpreter, which needs no GPU."""
+"""SE's kernels are correct in Triton's interpreter, which needs no GPU."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, Any]:
-    """In a process of its own: Triton reads TRITON_INTERPRET once, at import, and other tests compile."""
+    """Runs in a new process: Triton reads TRITON_INTERPRET only at its import, and other tests compile."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.export.tensorrt.interpreted"],
         cwd=REPOSITORY,

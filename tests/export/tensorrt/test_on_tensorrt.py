@@ -1,4 +1,4 @@
-"""Plans on a GPU with the real TensorRT: `make test-gpu`. Every claim that the fakes cannot prove."""
+"""Plans on a GPU with the real TensorRT (`make test-gpu`): everything that the fakes cannot prove."""
 
 import json
 import subprocess
@@ -11,9 +11,10 @@ import pytest
 
 from bundle import files
 from bundle.files import Bundle
-from export import narrow, precisions
+from export import precisions
+from export.graphs import to_16bit
 from tests.conftest import REPOSITORY
-from tests.fakes import with_graphs
+from tests.support.fakes import with_graphs
 
 pytestmark = pytest.mark.tensorrt
 
@@ -23,14 +24,14 @@ NAMES = {"int8-trt": "int8"}
 
 @pytest.fixture(scope="module")
 def bundle(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The demo with a graph of every precision that TensorRT takes. What they cost is judged elsewhere."""
+    """The demo with a graph in every precision for TensorRT. Other tests measure what these cost."""
     pytest.importorskip("tensorrt")
     plain = files.read(demo)
     model = plain.graph("fp32")[1].read_bytes()
-    made = {precision: narrow.to_16_bit(model, precision) for precision in ("fp16", "bf16")}
+    made = {precision: to_16bit.to_16_bit(model, precision) for precision in ("fp16", "bf16")}
     for precision in precisions.EIGHT_BIT:
-        quantised = precisions.eight_bit(precision, model, plain.probe.pixels, lambda done, total: None)
-        made[precision] = narrow.to_16_bit(quantised, "fp16")
+        quantised = precisions.to_eight_bit(precision, model, plain.probe.pixels, lambda done, total: None)
+        made[precision] = to_16bit.to_16_bit(quantised, "fp16")
     return files.read(with_graphs(tmp_path_factory.mktemp("bundles"), plain, made))
 
 
@@ -40,11 +41,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(bundle: Bundle, cache: Path, precision: str, way: str) -> dict[str, Any]:
-    """By the command, in a process of its own; what its sidecar says."""
+    """Build by the command in a new process, and return the sidecar."""
     options = ["--precision", NAMES.get(precision, precision), "--se", way, "--max-batch", "8", "--json"]
     command = [sys.executable, "-m", "export", "build-engine", str(bundle.path), "--cache-dir", str(cache), *options]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=900, check=False)
-    if "has no arithmetic of it" in ended.stderr:
+    if "does not support this precision" in ended.stderr:
         pytest.skip(ended.stderr.strip())
     assert ended.returncode == 0, ended.stderr
     (known,) = json.loads(ended.stdout)
@@ -72,11 +73,11 @@ def test_no_tensor_is_copied_into_another_layout_for_the_kernels(bundle: Bundle,
 
 
 def test_a_plan_answers_in_overlapping_batches_of_every_size_and_holds_its_memory(bundle: Bundle, cache: Path) -> None:
-    """Kernels of plugins leak a module with every change of a context's shape (NVIDIA/TensorRT #4849): none changes."""
+    """A change of a context's shape would leak the modules of plugins (NVIDIA/TensorRT #4849)."""
     from cuda.bindings import driver
 
-    from plans.runner import Runner
-    from plans.store import Store
+    from trt.runner import Runner
+    from trt.store import Store
 
     plan = Store(cache).get(built(bundle, cache, "fp32", "plugin")["key"])
     assert plan
@@ -99,24 +100,24 @@ def test_a_plan_answers_in_overlapping_batches_of_every_size_and_holds_its_memor
 
 def test_a_graph_that_tensorrt_does_not_take_is_told_by_its_node(bundle: Bundle) -> None:
     import onnx
-    import tensorrt as trt
+    import tensorrt
     from onnx import helper
 
     from export.errors import ExportError
-    from export.tensorrt.network import parsed
-    from plans.messages import Messages
+    from export.tensorrt.network import parse
+    from trt.messages import Messages
 
     model = onnx.load_from_string(bundle.graph("fp32")[1].read_bytes())
     model.graph.node[-1].op_type, model.graph.node[-1].domain = "NobodysSoftmax", "nobody"
     model.opset_import.append(helper.make_opsetid("nobody", 1))
     messages = Messages()
     with pytest.raises(ExportError, match="NobodysSoftmax"):
-        parsed(trt.Builder(messages), model.SerializeToString(), messages)
+        parse(tensorrt.Builder(messages), model.SerializeToString(), messages)
 
 
 def test_rubbish_is_no_plan(bundle: Bundle) -> None:
-    from plans.errors import PlanError
-    from plans.runner import Runner
+    from trt.errors import PlanError
+    from trt.runner import Runner
 
-    with pytest.raises(PlanError, match="does not take the plan"):
+    with pytest.raises(PlanError, match="cannot load the plan"):
         Runner(b"ftrt" + bytes(1000), 0)

@@ -1,4 +1,4 @@
-"""SE's plugins, as NVIDIA's own Python takes them, from registration to the PTX that a builder is given."""
+"""SE's plugins in NVIDIA's own Python code, from registration to the PTX for the builder."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests import bindings
+from tests.support import bindings
 
 BATCH, CHANNELS, ODD, PIXELS = 6, 48, 12, 35
 NAMES = ("SEGate", "SEScale", "SEScaleAddRelu")
 MAPS = {"SEGate": {0}, "SEScale": {0, 2}, "SEScaleAddRelu": {0, 2, 3}}
-"""Which of inputs and output are maps; the others are gates and weights."""
+"""The positions of maps among inputs and output; the others are gates and weights."""
 
 _REGISTERED = """
 import json, sys
@@ -31,7 +31,7 @@ def shapes(name: str, channels: int) -> list[tuple[int, ...]]:
 
 @pytest.fixture(scope="module", params=bindings.MAJORS)
 def rows(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    """All that the plugins offer for maps of 48 and of 12 channels, by the bindings of each version."""
+    """Everything that the plugins offer for maps of 48 and of 12 channels, in the bindings of each version."""
     wanted = {(name, channels): shapes(name, channels) for name in NAMES for channels in (CHANNELS, ODD)}
     script = f"""{bindings.WITH_REGISTRY}{_REGISTERED}
 rows = []
@@ -129,8 +129,8 @@ except ExportError as fault:
 print(json.dumps(faults))
 """
     another, unknown = bindings.answer(bindings.python("11")(script))
-    assert "registered for another GPU" in another
-    assert "whose channels, height and width are fixed" in unknown
+    assert "registered for another kind of GPU" in another
+    assert "maps of fixed channels, height and width" in unknown
 
 
 def test_the_fingerprint_is_of_the_kernels_and_how_they_are_compiled(tmp_path: Path) -> None:
@@ -159,9 +159,9 @@ print(json.dumps([before, again, *seen, plugins.fingerprint()]))
 def test_a_real_registry_finds_the_plugins_by_what_outlined_nodes_say() -> None:
     script = """
 import json, sys
-import tensorrt as trt
+import tensorrt
 from export.tensorrt import plugins
-registry = trt.get_plugin_registry()
+registry = tensorrt.get_plugin_registry()
 names = ("SEGate", "SEScale", "SEScaleAddRelu")
 before = [registry.get_creator(name, "1", "sesame") is not None for name in names]
 plugins.register((9, 0))

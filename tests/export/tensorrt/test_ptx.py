@@ -1,4 +1,4 @@
-"""Kernels become PTX that TensorRT can launch: with its arguments alone, wide loads, and no spills."""
+"""Kernels compile to PTX that TensorRT can launch: only its arguments, wide loads, and no spills."""
 
 import dataclasses
 import re
@@ -16,19 +16,19 @@ from triton.backends.nvidia.compiler import get_ptxas
 from export.errors import ExportError
 from export.tensorrt import ptx, tactics
 from export.tensorrt.ptx import Compiled, compile_kernel
-from export.tensorrt.tactics import Variant
+from export.tensorrt.tactics import KernelVariant
 
 STAGES = [(256, 16, 3136), (512, 32, 784), (1024, 64, 196), (2048, 128, 49), (2048, 128, 1), (24, 3, 49)]
 """Channels, squeezed and pixels: of SE-ResNet-50, with the pool left to TensorRT, and of a small network."""
 CAPABILITIES = [(8, 0), (9, 0), (10, 0), (12, 0)]
 
 Arguments = list[str]
-MAKERS: dict[str, tuple[Callable[[int, int, int, bool, int], Variant], int, int]] = {
+MAKERS: dict[str, tuple[Callable[[int, int, int, bool, int], KernelVariant], int, int]] = {
     "SEGate": (tactics.gate, 5, 0),
     "SEScale": (lambda c, s, p, last, tactic: tactics.scale(c, p, last, tactic), 2, 1),
     "SEScaleAddRelu": (lambda c, s, p, last, tactic: tactics.scale_add_relu(c, p, last, tactic), 3, 1),
 }
-"""And how many tensors and numbers each reads."""
+"""Each kernel with the number of tensors and of integers that it reads."""
 
 
 def compiled(
@@ -47,7 +47,7 @@ def parameters(made: Compiled) -> list[str]:
 
 
 def assembled(made: Compiled, capability: tuple[int, int]) -> tuple[int, int]:
-    """Bytes spilt, and registers a thread, by NVIDIA's assembler."""
+    """Bytes spilled and registers per thread, by NVIDIA's assembler."""
     number = capability[0] * 10 + capability[1]
     target = f"sm_{number}{'a' if number >= 90 else ''}"
     command = [get_ptxas(number).path, "-v", f"--gpu-name={target}", "-o", "/dev/null", "-"]
@@ -106,14 +106,14 @@ def test_other_gpus_get_ptx_that_their_drivers_take(capability: tuple[int, int],
 
 @pytest.mark.parametrize("capability", [(7, 0), (13, 0)])
 def test_gpus_that_no_kernel_is_for_are_refused(capability: tuple[int, int]) -> None:
-    told = rf"not for GPUs of compute capability {capability[0]}\.{capability[1]}"
+    told = rf"do not support GPUs of compute capability {capability[0]}\.{capability[1]}"
     with pytest.raises(ExportError, match=told):
         compiled("SEScale", (24, 3, 49), True, 1, "fp16", capability)
 
 
 @pytest.mark.parametrize(("precision", "last"), [("fp16", True), ("bf16", True), ("fp32", False), ("fp16", False)])
 def test_maps_move_16_bytes_at_a_time(precision: str, last: bool) -> None:
-    """TensorRT's promise of aligned pointers is handed on: without it every element would be a load of its own."""
+    """The compiler knows that TensorRT's pointers are aligned; otherwise it would load single elements."""
     made, arguments = compiled("SEScaleAddRelu", (512, 32, 784), last, 1, precision, (9, 0))
     wide = re.findall(r"(ld|st)\.global\.v4\.b32", made.ptx)
     maps = 2 * (1024 // 128) // (4 if precision == "fp32" else 8)
@@ -145,7 +145,7 @@ def doubled(x, n, y, BLOCK: tl.constexpr):
 
 @triton.jit
 def described(x, n, y, BLOCK: tl.constexpr):
-    """Its descriptor is written to scratch memory."""
+    """A kernel that writes a descriptor to scratch memory."""
     rows = tl.make_tensor_descriptor(x, shape=[n, BLOCK], strides=[BLOCK, 1], block_shape=[BLOCK, BLOCK])
     at = tl.arange(0, BLOCK)
     tl.store(y + at[:, None] * BLOCK + at[None, :], rows.load([0, 0]))
@@ -153,7 +153,7 @@ def described(x, n, y, BLOCK: tl.constexpr):
 
 @triton.jit
 def multiplied(x, n, y, BLOCK: tl.constexpr):
-    """Its factors pass through shared memory."""
+    """A kernel that moves its factors through shared memory."""
     at = tl.arange(0, BLOCK)[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
     factor = tl.load(x + at, mask=at < n)
     tl.store(y + at, tl.dot(factor, tl.load(x + at + n)).to(tl.float16))
@@ -163,9 +163,9 @@ def test_a_kernel_that_reads_what_tensorrt_does_not_pass_is_refused() -> None:
     made = compile_kernel(doubled, ["*fp32", "i32", "*fp32"], {"BLOCK": 128}, (9, 0), 4)
     assert parameters(made) == ["pointer", "i32", "pointer"]
     with pytest.raises(ExportError, match="reads doubled_param_2, an argument that TensorRT does not pass"):
-        ptx.own_arguments(made.ptx, 2, "doubled")
+        ptx.keep_own_arguments(made.ptx, 2, "doubled")
     with pytest.raises(ExportError, match="no entry"):
-        ptx.own_arguments("", 2, "doubled")
+        ptx.keep_own_arguments("", 2, "doubled")
 
 
 @pytest.mark.parametrize(

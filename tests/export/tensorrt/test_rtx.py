@@ -1,4 +1,4 @@
-"""What NVIDIA's own parser and builder say of this project's graphs, without a GPU: see `bench.rtx`."""
+"""NVIDIA's own parser and builder accept this project's graphs, without a GPU: see `rtx_matrix`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +9,16 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bench import rtx as matrix
 from bundle import files
-from export import narrow, precisions, scales
-from export.samples import generated
-from plans.graphs import LEAST
-from tests import oracles, rtx
+from export import precisions
+from export.graphs import scales, to_16bit
+from export.proving.samples import generate
+from tests.support import oracles, rtx, rtx_matrix
+from trt.graphs import LEAST
 
 KINDS = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16", "int8-trt": "INT8", "fp8": "FP8"}
 
-Told = dict[str, dict[str, Any]]
+RecordedProgress = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def graphs(plain: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's graphs in all precisions."""
     folder = tmp_path_factory.mktemp("graphs")
     for precision in KINDS:
-        (folder / f"{precision}.onnx").write_bytes(matrix.lowered(plain, precision, 64))
+        (folder / f"{precision}.onnx").write_bytes(rtx_matrix.lower(plain, precision, 64))
     return folder
 
 
@@ -43,7 +43,7 @@ def made(model):
     parsed = network(model)
     ends = [(tensor.dtype.name, list(tensor.shape)) for tensor in (parsed.get_input(0), parsed.get_output(0))]
     types = {parsed.get_layer(at).get_output(0).dtype.name for at in range(parsed.num_layers)}
-    return [ends, sorted(types), builder().build(model, Told())[:4].decode()]
+    return [ends, sorted(types), builder().build(model, RecordedProgress())[:4].decode()]
 print(json.dumps({name: {way: made(model) for way, model in in_ways(graph(name)).items()} for name in PRECISIONS}))
 """,
         graphs,
@@ -61,7 +61,7 @@ def test_what_is_refused_for_a_gpu_is_what_the_builder_refuses_for_it(graphs: Pa
     told = rtx.run(
         """
 def refusal(model, gpu):
-    return why_not(lambda: builder((1,), f"SM{gpu}").build(model, Told()))
+    return why_not(lambda: builder((1,), f"SM{gpu}").build(model, RecordedProgress()))
 gpus = ("75", "80", "86", "89", "120")
 print(json.dumps({name: {gpu: refusal(graph(name), gpu) for gpu in gpus} for name in PRECISIONS}))
 """,
@@ -85,7 +85,7 @@ QUICK = {
 def test_networks_of_every_origin_are_taken_as_they_are(name: str) -> None:
     rtx.demand()
     oracles.timm()
-    rows = matrix.built(matrix.ALL[name], 64, QUICK[name])
+    rows = rtx_matrix.build_network(rtx_matrix.ALL[name], 64, QUICK[name])
     assert {row["graph"].partition(" ")[0] for row in rows} == set(QUICK[name])
     assert all(row["parsed"] and row["built"] for row in rows), rows
 
@@ -140,7 +140,7 @@ def activated(kind: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def planted(plain: bytes, tmp_path_factory: pytest.TempPathFactory) -> Told:
+def planted(plain: bytes, tmp_path_factory: pytest.TempPathFactory) -> RecordedProgress:
     """What became of graphs with something in them that NVIDIA refuses, as they are and as the export mends them."""
     made = {
         "transposed first": transposed_first(plain),
@@ -149,52 +149,52 @@ def planted(plain: bytes, tmp_path_factory: pytest.TempPathFactory) -> Told:
     }
     tiny = with_weights(plain, with_tiny_channel)
     quantised = {
-        kind: precisions.eight_bit(kind, tiny, generated(64, 64)[:4], lambda done, total: None)
+        kind: precisions.to_eight_bit(kind, tiny, generate(64, 64)[:4], lambda done, total: None)
         for kind in precisions.EIGHT_BIT
     }
     with pytest.MonkeyPatch.context() as unmended:
         for mended in (True, False):
             for kind in ("HardSwish", "Mish"):
-                made[f"{kind} {mended}"] = narrow.to_16_bit(activated(kind), "bf16")
+                made[f"{kind} {mended}"] = to_16bit.to_16_bit(activated(kind), "bf16")
             for kind, graph in quantised.items():
-                made[f"{kind} {mended}"] = narrow.to_16_bit(graph, "fp16")
-            unmended.setattr(narrow, "_SPELT_OUT", {})
-            unmended.setattr(scales, "to_fp16", lambda graph: None)
+                made[f"{kind} {mended}"] = to_16bit.to_16_bit(graph, "fp16")
+            unmended.setattr(to_16bit, "_DECOMPOSED", {})
+            unmended.setattr(scales, "round_to_fp16", lambda graph: None)
     folder = tmp_path_factory.mktemp("planted")
     for name, graph in made.items():
         (folder / f"{name}.onnx").write_bytes(graph)
-    return {row["graph"]: row for row in matrix.build_all(folder)}
+    return {row["graph"]: row for row in rtx_matrix.build_all(folder)}
 
 
-def test_pixels_that_are_transposed_before_they_are_cast_are_refused_with_the_cure(planted: Told) -> None:
+def test_pixels_that_are_transposed_before_they_are_cast_are_refused_with_the_cure(planted: RecordedProgress) -> None:
     told = planted["transposed first"]["why"]
     assert "Transpose 'Transpose'" in told
     assert "Export the bundle again" in told
 
 
-def test_a_node_that_nobody_knows_is_named(planted: Told) -> None:
+def test_a_node_that_nobody_knows_is_named(planted: RecordedProgress) -> None:
     told = planted["unknown"]["why"]
     assert "NobodysSoftmax 'Softmax'" in told
-    assert told.endswith("the server's other engines take this bundle.")
+    assert told.endswith("the server's other engines can run this bundle.")
 
 
-def test_types_are_not_mixed(planted: Told) -> None:
+def test_types_are_not_mixed(planted: RecordedProgress) -> None:
     told = planted["mixed"]["why"]
     assert "layer2.0.bn1/Conv" in told and "must be of same type" in told
 
 
-def test_refusals_are_of_one_line(planted: Told) -> None:
+def test_refusals_are_of_one_line(planted: RecordedProgress) -> None:
     assert [name for name, row in planted.items() if "\n" in row["why"]] == []
 
 
 @pytest.mark.parametrize("kind", ["HardSwish", "Mish"])
-def test_activations_that_nvidia_does_not_take_in_bfloat16_are_spelt_out(kind: str, planted: Told) -> None:
+def test_activations_that_nvidia_does_not_take_in_bfloat16_are_spelt_out(kind: str, planted: RecordedProgress) -> None:
     assert planted[f"{kind} True"]["built"]
     assert f"input is supported for the {kind} operator" in planted[f"{kind} False"]["why"]
 
 
 @pytest.mark.parametrize("precision", ["int8-trt", "fp8"])
-def test_a_channel_of_tiny_weights_has_a_scale_that_nvidia_takes(precision: str, planted: Told) -> None:
+def test_a_channel_of_tiny_weights_has_a_scale_that_nvidia_takes(precision: str, planted: RecordedProgress) -> None:
     assert planted[f"{precision} True"]["built"]
     assert "Scale coefficients must all be positive" in planted[f"{precision} False"]["why"]
 
@@ -204,17 +204,17 @@ def test_functions_are_given_to_plugins_by_their_namespace_and_inlined_without(g
         """
 import onnx
 seen = []
-class Creator(trt.IPluginCreatorV3One):
+class Creator(tensorrt.IPluginCreatorV3One):
     def __init__(self, name):
-        trt.IPluginCreatorV3One.__init__(self)
+        tensorrt.IPluginCreatorV3One.__init__(self)
         self.name, self.plugin_version, self.plugin_namespace = name, "1", "sesame"
-        self.field_names = trt.PluginFieldCollection([])
+        self.field_names = tensorrt.PluginFieldCollection([])
     def create_plugin(self, name, fields, phase):
         seen.append((self.name, name, phase.name))
 creators = [Creator(name) for name in ("SEGate", "SEScaleAddRelu")]
 outlined = in_ways(graph("fp32"))["outlined"]
 inlined = network(outlined).num_layers
-assert all(trt.get_plugin_registry().register_creator(creator, "sesame") for creator in creators)
+assert all(tensorrt.get_plugin_registry().register_creator(creator, "sesame") for creator in creators)
 why = why_not(lambda: network(outlined))
 bare = onnx.load_from_string(outlined)
 for node in bare.graph.node:
@@ -234,9 +234,9 @@ def test_ctrl_c_ends_a_build_at_its_next_step(graphs: Path) -> None:
         """
 import os, signal, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
-progress = Told(lambda: len(progress.told) == 3 and os.kill(os.getpid(), signal.SIGINT))
+progress = RecordedProgress(lambda: len(progress.told) == 3 and os.kill(os.getpid(), signal.SIGINT))
 try: builder((1, 2, 4, 8, 16, 32)).build(graph("fp32"), progress)
-except KeyboardInterrupt: print(json.dumps([progress.told, messages().why(), threading.active_count()]))
+except KeyboardInterrupt: print(json.dumps([progress.told, messages().last_errors(), threading.active_count()]))
 """,
         graphs,
     )
@@ -250,12 +250,12 @@ def test_progress_moves_with_the_batch_sizes_and_reaches_its_end(graphs: Path) -
         """
 from export.tensorrt import build
 ends = []  # how far the bar was when TensorRT was done with a batch size
-class Seen(build.Watching):
+class Seen(build.BuildMonitor):
     def phase_finish(self, name):
         super().phase_finish(name)
         if name == "Determining refit engines": ends.append(progress.told[-1][0])
-vars(build)["Watching"] = Seen
-progress = Told()
+vars(build)["BuildMonitor"] = Seen
+progress = RecordedProgress()
 builder((1, 2, 4, 8)).build(graph("fp32"), progress)
 print(json.dumps([progress.told, ends]))
 """,
@@ -272,7 +272,7 @@ def test_too_little_workspace_is_told_with_the_option_that_gives_more(graphs: Pa
     told = rtx.run(
         """
 few = builder((32,), workspace_bytes=1 << 20)
-print(json.dumps(why_not(lambda: few.build(graph("fp32"), Told()))))
+print(json.dumps(why_not(lambda: few.build(graph("fp32"), RecordedProgress()))))
 """,
         graphs,
     )
@@ -284,10 +284,10 @@ def test_the_report_on_layers_is_of_one_batch_size_and_knows_se(graphs: Path) ->
     one, three, *reports = rtx.run(
         """
 from types import SimpleNamespace
-from export.tensorrt.layers import inspected
+from export.tensorrt.layers import inspect_layers
 def report(rows):
     inspector = SimpleNamespace(get_engine_information=lambda kind: json.dumps({"Layers": rows}))
-    found = inspected(SimpleNamespace(create_engine_inspector=lambda: inspector), blocks)
+    found = inspect_layers(SimpleNamespace(create_engine_inspector=lambda: inspector), blocks)
     return [found.count, found.reformats, list(found.se)]
 half = graph("fp16")
 one, three, average = rows(half, (1,)), rows(half, (1, 2, 4)), rows(in_ways(half)["pooled"], (1,))

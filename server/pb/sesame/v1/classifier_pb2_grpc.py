@@ -55,24 +55,25 @@ class ImageClassifierServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Classify(self, request, context):
-        """Classifies one photo. Photos of concurrent calls share a batch. The call's deadline and cancellation are heeded.
-        On failure the trailing metadata holds `sesame-code`, the error's name in the README's table.
+        """Classifies one photo. Photos of concurrent calls share a batch. The server respects the call's deadline, up to its
+        own limit, and stops work on a call that is cancelled.
+        On failure the trailing metadata holds `sesame-code`, the error's name in the table of docs/rest.md.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """Classifies photos as they come; answers come when they are ready, in any order, told apart by `id`. A photo that
-        cannot be classified has its Error and ends nothing. A full server makes the stream wait: it reads on when it has
-        room, and has so many unanswered photos of a stream at most as a request may have images.
+        """Classifies photos as they arrive. Answers come when they are ready, in any order; `id` says which photo each belongs
+        to. A photo that cannot be classified gets an Error, and the stream goes on. When the server is full, the stream
+        waits. The server reads on only while fewer photos of the stream are unanswered than its setting max_images.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Every model version there is, with its state.
+        """Lists every model version with its state, and all aliases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

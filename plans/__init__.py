@@ -1,1 +1,0 @@
-"""Plans: TensorRT's engines for the GPUs of one machine: which they are, how they are kept, and how they run."""

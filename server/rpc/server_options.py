@@ -1,0 +1,31 @@
+"""Server options: gRPC's limits on connections, calls and messages."""
+
+_WINDOW_BYTES = 64 << 10
+"""So much of a message is received before a handler reads it: an ordinary photo fits, and a large one costs little."""
+
+_CALLS = 128
+"""Calls of one connection at a time, until their answers have been taken. The client holds back further ones. So
+neither a burst of calls nor answers that nobody takes hold up other connections."""
+
+_PENDING = 4096
+"""Calls that gRPC keeps until they are handled. It would cancel further ones without a reason."""
+
+_CONNECTION_AGE_MS = 3_600_000  # then clients connect anew, which spreads them over servers; calls are not cut
+_KEEPALIVE_MS = 120_000  # a peer that does not answer this ping is gone
+
+
+def server_options(max_message_bytes: int, max_connections: int) -> tuple[tuple[str, int], ...]:
+    """The options of the server, by the names in gRPC's `grpc_types.h`."""
+    return (
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.so_reuseport", 0),  # else two servers would share a port, and neither would know of the other
+        ("grpc.max_allowed_incoming_connections", max_connections),
+        ("grpc.max_concurrent_streams", _CALLS),
+        ("grpc.http.overload_protection", 0),  # it rejects calls within the limit, and without a code
+        ("grpc.server.max_pending_requests", _PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),  # it would enlarge the window
+        ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    )

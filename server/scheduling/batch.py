@@ -1,0 +1,146 @@
+"""Batch: images that an engine runs together. Each row of the result goes to the caller of its image."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from bundle.images import Picture, Pixels
+from bundle.predictions import Probabilities
+from server.engines.engine import EngineLost
+from server.errors import Code, ServingError
+from server.scheduling.deadline import Deadline
+from server.scheduling.fair_queue import Caller
+
+log = logging.getLogger(__name__)
+
+Start = Callable[[Pixels], Callable[[], Probabilities]]
+"""Begins with a batch where the engine can begin ahead, and returns a function that waits for the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image's answer from the engine: (classes,) probabilities, seconds in the queue, and the seconds and the
+    number of images of its batch.
+    """
+
+    probabilities: Probabilities
+    queue_s: float
+    infer_s: float
+    batch: int
+
+
+class Item:
+    """An image that waits for an engine. Its future travels with it and is never cancelled.
+
+    `answer`, `fail` and `abandon` are called on the event loop; lane threads only read.
+    """
+
+    __slots__ = ("abandoned", "caller", "deadline", "future", "picture", "ready_at_s")
+
+    work = 1.0  # all images cost an engine the same
+
+    def __init__(self, picture: Picture, caller: Caller, deadline: Deadline, future: "asyncio.Future[Row]") -> None:
+        self.picture = picture
+        self.caller = caller
+        self.deadline = deadline
+        self.future = future
+        self.abandoned = False
+        self.ready_at_s = time.monotonic()
+
+    def answer(self, row: Row) -> None:
+        if not self.future.done():  # else its engine hung, and its caller has the error
+            self.future.set_result(row)
+
+    def fail(self, error: ServingError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def abandon(self) -> None:
+        """Its caller has gone while a batch has it: it is left out if the batch is not laid out yet."""
+        self.abandoned = True
+
+
+class Reason(StrEnum):
+    """Why a batch has the images it has: the lane was idle, the lane became free, the batch is full, or a larger one
+    would miss a deadline.
+    """
+
+    IDLE = "idle"
+    ENGINE_FREE = "engine_free"
+    FULL = "full"
+    DEADLINE = "deadline"
+
+
+class Batch:
+    """Bound, prepared and run by a lane thread. `done` is called on the event loop when all items have their outcome.
+
+    `ran` is how many images went through the engine: all but those that were abandoned before the batch was prepared.
+    `ran`, `infer_s`, `failed` and `lost` hold from then on.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], reason: Reason, expected_s: float, start: Start, done: "Callable[[Batch], None]"
+    ) -> None:
+        self.items = items
+        self.reason = reason
+        self.expected_s = expected_s
+        self.ran = 0
+        self.infer_s = 0.0
+        self.failed = False
+        self.lost = False  # whether the engine cannot work again in this process
+        self._start = start
+        self._done = done
+        self._wanted: Sequence[Item] = ()
+        self._rows: Callable[[], Probabilities] | None = None
+        self._loop = items[0].future.get_loop()
+
+    def prepare(self) -> None:
+        """Lay the pictures out in memory, and begin where the engine can begin ahead. In a lane thread."""
+        self._wanted = [item for item in self.items if not item.abandoned]
+        with contextlib.suppress(Exception):  # `run` begins once more, and reports what it raises
+            self._rows = self._start(_stacked(self._wanted))
+
+    def run(self) -> None:
+        """Run the engine, and hand the outcome to the event loop. In a lane thread. Never raises: an error goes to the
+        callers.
+        """
+        began_s = time.monotonic()
+        outcome = self._outcome() if self._wanted else _ABANDONED
+        self.infer_s = time.monotonic() - began_s
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._deliver, outcome, began_s)
+
+    def _outcome(self) -> Probabilities | ServingError:
+        try:
+            rows = self._rows or self._start(_stacked(self._wanted))
+            return rows()
+        except Exception as error:
+            self.lost = isinstance(error, EngineLost)
+            log.error("the engine failed on a batch of %d images", len(self._wanted), exc_info=error)
+            return ServingError(Code.ENGINE_FAILED, "The engine failed on this batch: try again.")
+
+    def _deliver(self, outcome: Probabilities | ServingError, began_s: float) -> None:
+        """On the event loop."""
+        self.ran = len(self._wanted)
+        self.failed = outcome is not _ABANDONED and isinstance(outcome, ServingError)
+        for index, item in enumerate(self._wanted):
+            if isinstance(outcome, ServingError):
+                item.fail(outcome)
+            else:
+                item.answer(Row(outcome[index], began_s - item.ready_at_s, self.infer_s, self.ran))
+        for item in self.items:
+            item.fail(_ABANDONED)  # those without an outcome; nobody reads it
+        self._done(self)
+
+
+_ABANDONED = ServingError(Code.INTERNAL, "The caller of this image has gone.")
+
+
+def _stacked(items: Sequence[Item]) -> Pixels:
+    return np.stack([item.picture for item in items])
