@@ -71,7 +71,8 @@ class Trimmer:
         self._calls = 0  # since the last trim
 
     def trim_when_settled(self) -> bool:
-        """Returns whether it trimmed. Call it once a second, in a thread: a trim may take a tenth of a second.
+        """Returns whether it trimmed. Call it once a second, in a thread: a trim takes a tenth of a second after many
+        requests, and half a millisecond where there is nothing to give back.
 
         It trims at most every fifth time, only where clearly more memory is resident than at the lowest point, and not
         while that still changes: allocations wait during a trim, and under load they should not.

@@ -188,9 +188,8 @@ class HttpConnection(HttpToolsProtocol):
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         if method == b"CONNECT":
             return self._reject(ServingError(Code.METHOD_NOT_ALLOWED, "This server is not a proxy: use GET or POST."))
-        if (
-            self.cycle is not None and not self.cycle.response_complete
-        ):  # each would be parsed again with all that follows
+        if self.cycle is not None and not self.cycle.response_complete:
+            # a client could send many: each would be parsed again, with all that follows it
             return self._reject(
                 ServingError(
                     Code.MALFORMED,
