@@ -1,9 +1,12 @@
-"""What all tests share: where the data lies, and the engine of asynchronous tests."""
+"""What all tests share: where the data lies, and the event loop of asynchronous tests."""
 
+import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from pathlib import Path
+from typing import Any, TypeVarTuple
 
 import pytest
 
@@ -11,6 +14,7 @@ from tests.support import fake_cuda, fake_tensorrt, fast
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
+Arguments = TypeVarTuple("Arguments")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,9 +34,24 @@ def pytest_runtest_protocol() -> Iterator[None]:
         return (yield)
 
 
+class LoopOfOneTest(asyncio.SelectorEventLoop):
+    """An event loop that drops what is called in it after its end.
+
+    gRPC has one thread for the events of all loops of a process. An event for a loop that is closed, such as
+    the end of a call that a test left, would raise inside the loop of whatever test runs then.
+    """
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
+    ) -> asyncio.Handle:
+        if self.is_closed():
+            return asyncio.Handle(callback, args, self, context)
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": LoopOfOneTest}
 
 
 @pytest.fixture(scope="session")
