@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 Size = tuple[int, int]  # width, height
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
-_STRIP_PIXELS = 1 << 18
-_REACH = 3  # rows on each side that a resized row depends on, times the scale: 2 for bicubic, and 1 to spare
+STRIP_PIXELS = 1 << 18
+_REACH = 3  # rows or columns on each side that a resized one depends on, times the scale: 2 for bicubic, and 1 to spare
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,13 +37,27 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
+def turned_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The (height, width, channels) pixels turned upright, as a view."""
+    if swaps_sides(orientation):
+        pixels = pixels.transpose(1, 0, 2)
+    across, down = _mirrored(orientation)
+    return pixels[:: -1 if down else 1, :: -1 if across else 1]
+
+
+def _mirrored(orientation: int) -> tuple[bool, bool]:
+    """Whether turning upright exchanges left with right, and top with bottom, after sides were exchanged."""
+    return orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+
+
 def stored_box(box: Box, whole: Size, orientation: int) -> Box:
     """The box in the stored image that corresponds to `box` in the upright image of size `whole`."""
     left, top, right, bottom = box
     width, height = whole
-    if orientation in (2, 3, 6, 7):
+    across, down = _mirrored(orientation)
+    if across:
         left, right = width - right, width - left
-    if orientation in (3, 4, 7, 8):
+    if down:
         top, bottom = height - bottom, height - top
     return (top, left, bottom, right) if swaps_sides(orientation) else (left, top, right, bottom)
 
@@ -58,7 +73,7 @@ def resize(image: Image.Image, size: Size, box: Box, resampling: Any) -> Image.I
     image.load()
     if _is_small(image):
         return _to_8_bit_image(image).resize(size, resampling, box)
-    rows = _rows(image.height, size[1], box)
+    rows = needed(image.height, size[1], box[1], box[3])
     narrow: Image.Image | None = None
     for top, strip in _strips(image, 1, rows):
         part = strip.resize((size[0], strip.height), resampling, (box[0], 0, box[2], strip.height))
@@ -89,13 +104,13 @@ def _is_plain(image: Image.Image) -> bool:
 
 
 def _is_small(image: Image.Image) -> bool:
-    return image.width * image.height <= _STRIP_PIXELS
+    return image.width * image.height <= STRIP_PIXELS
 
 
-def _rows(height: int, wanted: int, box: Box) -> range:
-    """The rows that the box resized to `wanted` rows depends on."""
-    reach = _REACH * max(1.0, (box[3] - box[1]) / wanted)
-    return range(max(0, math.floor(box[1] - reach)), min(height, math.ceil(box[3] + reach)))
+def needed(length: int, wanted: int, start: float, stop: float) -> range:
+    """The rows, or columns, of an image with `length` of them on which `wanted` depend, resized from start to stop."""
+    reach = _REACH * max(1.0, (stop - start) / wanted)
+    return range(max(0, math.floor(start - reach)), min(length, math.ceil(stop + reach)))
 
 
 def _channel(image: Image.Image, orientation: int, name: str) -> Image.Image:
@@ -109,7 +124,7 @@ def _channel(image: Image.Image, orientation: int, name: str) -> Image.Image:
 def _strips(image: Image.Image, orientation: int, rows: range) -> Iterator[tuple[int, Image.Image]]:
     """Each strip of the upright image, RGB or grey, with the number of its first row."""
     whole = image.size[::-1] if swaps_sides(orientation) else image.size
-    step = max(1, _STRIP_PIXELS // whole[0])
+    step = max(1, STRIP_PIXELS // whole[0])
     for top in range(rows.start, rows.stop, step):
         box = stored_box((0, top, whole[0], min(top + step, rows.stop)), whole, orientation)
         strip = image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))

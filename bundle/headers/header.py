@@ -11,7 +11,7 @@ Part = bytes | tuple[int, int]  # literal bytes, or (start, stop) in the file
 MAX_SEGMENTS = 1000
 """Segments of a JPEG, or chunks of a PNG or WebP without pixels, that a file may have. A camera writes about thirty."""
 
-LEAST_WORK = 0.5  # `Header.work` of the smallest image
+LEAST_WORK = 0.5  # `Header.work` of the smallest image that Pillow decodes
 
 MAX_METADATA_BYTES = 4 << 20
 """Bytes that may come before the pixels. Profiles, thumbnails and editing histories are rarely above 1 MiB in all."""
@@ -23,12 +23,14 @@ class Header:
 
     `parts` are the pieces of the file that a decoder needs, in order; empty means the whole file. `scans` is the number
     of a JPEG's scans. `bytes_a_pixel` is the memory that a decoder needs in addition to the decoded image (at most 4
-    bytes a pixel); for WebP, the memory in all.
+    bytes a pixel); for WebP, the memory in all. `ordinary` is true for a JPEG that a fast decoder takes: grey or three
+    colours, 8 bits, coded by Huffman's method, baseline or progressive.
 
     `work` estimates the time of fast decoding; the unit is the time for an ordinary photo (JPEG, 500 x 375, 60 KB). It
     is the sum of a constant, the samples that the decoder writes and the bytes that it reads, with factors that depend
-    on the format. The factors come from a least-squares fit to 27 files of 0.2 to 49 megapixels, which took 1.4 ms to
-    5 s on one x86 core. All files below 100 MB were within a factor of 2, on an idle machine and on a busy one.
+    on the format. The factors come from a fit to 46 files of 4096 pixels to 48 megapixels, which took 0.1 to 170 ms on
+    one x86 core with `fast_jpeg`. All above 0.1 megapixels were within a factor of 2. Without `fast_jpeg` an ordinary
+    photo takes longer and the others do not, so those are overestimated, up to 3 times.
     """
 
     kind: Kind
@@ -39,6 +41,7 @@ class Header:
     parts: tuple[Part, ...] = ()
     scans: int = 1
     bytes_a_pixel: float = 0.0
+    ordinary: bool = False
 
     @property
     def pixels(self) -> int:

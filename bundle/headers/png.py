@@ -46,7 +46,7 @@ def read_png(encoded: bytes) -> Header:
             _check_frames(encoded[start + 8 : stop - 4])
     if pixels is None:
         raise damaged_header("PNG")
-    work = LEAST_WORK + 3.2e-6 * width * height * _sample_bytes(encoded) + 5e-6 * (pixels[1] - pixels[0])
+    work = LEAST_WORK + 5.1e-6 * width * height * _sample_bytes(encoded) + 8e-6 * (pixels[1] - pixels[0])
     return Header("PNG", width, height, orientation or 1, work, (*parts, pixels, _END))
 
 

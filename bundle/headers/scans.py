@@ -11,7 +11,9 @@ MAX_SCANS = 100
 """Scans that a JPEG may have. Progressive encoders write about ten."""
 
 _SLICE_BYTES = 1 << 20  # searched in one step, which holds Python's global lock for less than 1 ms
+_SMALL_BYTES = 1 << 13
 _START, _END = 0xDA, 0xD9
+_SCAN = bytes((0xFF, _START))
 _BARE = (0x01, 0xD8)  # besides restarts, the markers of segments without a length
 
 
@@ -36,8 +38,10 @@ def scans(encoded: bytes, first: int) -> int:
 def _has_another(encoded: bytes, begin: int) -> bool:
     """Whether there is a start of a scan from `begin` on.
 
-    Comparing 16-bit words, at even and then at odd offsets, is 20 times faster than `bytes.find`.
+    In large files, comparing 16-bit words, at even and then at odd offsets, is 20 times faster than `bytes.find`.
     """
+    if len(encoded) - begin <= _SMALL_BYTES:
+        return encoded.find(_SCAN, begin) >= 0
     for offset in (begin, begin + 1):
         words = np.frombuffer(encoded, np.uint8)[offset : len(encoded) - (len(encoded) - offset) % 2].view("<u2")
         for at in range(0, len(words), _SLICE_BYTES):

@@ -22,11 +22,14 @@ from bundle.headers import read_header
 from bundle.images import decode, to_picture
 from bundle.manifest import Preprocessing
 from tests.bundle.test_headers import ACCEPTED, REFUSED, chunk, in_png, segment
+from tests.support import fast
 from tests.support.pictures import encoded, jpeg, picture
 
 LIMIT = 50_000_000
 SIDE = 3000  # of the pictures whose memory is measured
 PREPROCESSING = Preprocessing(48, 48, "short_side", 51, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+LARGER = Preprocessing(224, 224, "short_side", 256, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def kinds(width: int, height: int) -> dict[str, bytes]:
@@ -52,6 +55,8 @@ def kinds(width: int, height: int) -> dict[str, bytes]:
         "turned": encoded(colours, "PNG", exif=aside),
         "not packed": in_one_chunk(with_alpha),
         "turned grey": encoded(grey, exif=aside),
+        "ordinary JPEG": encoded(colours),
+        "progressive grey": encoded(grey, progressive=True),
     }
 
 
@@ -70,7 +75,7 @@ def test_the_exact_pixels_of_a_picture_in_strips_are_those_of_the_whole(
     for name, data in kinds(*size).items():
         whole = to_picture(data, PREPROCESSING, LIMIT)
         with monkeypatch.context() as patch:
-            patch.setattr(strips, "_STRIP_PIXELS", 5000)
+            patch.setattr(strips, "STRIP_PIXELS", 5000)
             assert np.array_equal(to_picture(data, PREPROCESSING, LIMIT), whole), name
 
 
@@ -78,7 +83,7 @@ def test_the_fast_pixels_of_a_picture_in_strips_are_near_those_of_the_whole(monk
     for name, data in kinds(300, 240).items():
         whole = to_picture(data, PREPROCESSING, LIMIT, exact=False).astype(int)
         with monkeypatch.context() as patch:
-            patch.setattr(strips, "_STRIP_PIXELS", 5000)
+            patch.setattr(strips, "STRIP_PIXELS", 5000)
             cut = to_picture(data, PREPROCESSING, LIMIT, exact=False).astype(int)
         assert abs(cut - whole).max() <= 1, name
 
@@ -93,7 +98,7 @@ import re, sys
 from pathlib import Path
 from bundle.headers import read_header
 from bundle.images import decode, sample_jpeg
-from tests.bundle.test_decode import PREPROCESSING
+from tests.bundle.test_decode import LARGER, PREPROCESSING
 
 def kib(field):
     return int(re.search(field + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -102,21 +107,22 @@ exact = sys.argv[2] == "exact"
 for data in (sample_jpeg(), Path(sys.argv[1]).read_bytes()):
     header = read_header(data, 1 << 30)
     before = kib("VmRSS")
-    decode(data, header, PREPROCESSING, exact)
+    decode(data, header, LARGER if sys.argv[3] == "larger" else PREPROCESSING, exact)
 print((kib("VmHWM") - before) * 1024, header.pixels, len(data))
 """
 
 
-def peak_bytes(data: bytes, way: str, folder: Path) -> int:
+def peak_bytes(data: bytes, way: str, folder: Path, network: str = "small") -> int:
     """The peak of memory during one decode, above the memory of the process before it, which includes the file."""
     (folder / "picture").write_bytes(data)
-    command = [sys.executable, "-c", CHILD, str(folder / "picture"), way]
+    command = [sys.executable, "-c", CHILD, str(folder / "picture"), way, network]
     root = Path(__file__).parents[2]
     return int(subprocess.run(command, cwd=root, capture_output=True, check=True, text=True).stdout.split()[0])
 
 
 @pytest.fixture(scope="module")
 def large() -> dict[str, bytes]:
+    fast.leave("draws large photos")
     return kinds(SIDE, SIDE)
 
 
@@ -128,6 +134,13 @@ def test_a_decode_holds_four_bytes_a_pixel_and_five_if_exact(
     spare = 12 << 20  # strips, and what the first use of a decoder allocates
     for name, data in large.items():
         assert peak_bytes(data, way, tmp_path) < bytes_a_pixel * SIDE * SIDE + len(data) + spare, name
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not report the peak of memory")
+def test_a_jpeg_that_is_decoded_in_full_holds_four_bytes_a_pixel_too(tmp_path: Path) -> None:
+    """Long photos are the largest of which no fraction is decoded: their short side must stay."""
+    data = encoded(picture(15_000, 1000))
+    assert peak_bytes(data, "fast", tmp_path, "larger") < 4 * 15_000 * 1000 + len(data) + (12 << 20)
 
 
 @pytest.mark.parametrize("name", [*REFUSED, *ACCEPTED])
