@@ -1,7 +1,6 @@
 """The paper's networks have their published sizes, are read from files, and answer as timm's and OpenCV's do."""
 
 import dataclasses
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,21 +99,18 @@ def test_each_reduction_has_the_parameters_of_the_article(reduction: int, parame
 def test_a_network_is_read_back_from_its_tensors_and_faults_are_named(
     family: Family, bias: bool, tmp_path: Path
 ) -> None:
-    fast.leave("writes files of up to half a gigabyte")
+    fast.leave("writes files of up to a quarter of a gigabyte")
     design = dataclasses.replace(family.design(classes=7, reduction=8), se_bias=bias)
     tensors = {key: torch.zeros_like(value, device="cpu") for key, value in on_meta(design.build).items()}
     assert family.read(tensors, Traits()) == design
+    missing, misshapen = [key for key in tensors if key.endswith("bn.bias")][:2]
+    faulty = {key: value.half() for key, value in tensors.items() if key != missing}
     path = tmp_path / "net.safetensors"
-    spoilt = next(key for key in tensors if key.endswith("bn.bias"))
-    faults = {
-        f"missing {spoilt}": {key: value for key, value in tensors.items() if key != spoilt},
-        f"misshapen {spoilt} (3,) instead of": {**tensors, spoilt: torch.zeros(3)},
-        "extra surplus": {**tensors, "surplus": torch.zeros(1)},
-    }
-    for message, faulty in faults.items():
-        save_file(faulty, path)
-        with pytest.raises(CheckpointError, match=re.escape(message)):
-            trained.understand(path).network()
+    save_file({**faulty, misshapen: torch.zeros(3), "surplus": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError) as told:
+        trained.understand(path).network()
+    for fault in (f"missing {missing};", "extra surplus;", f"misshapen {misshapen} (3,) instead of"):
+        assert fault in str(told.value)
 
 
 def on_meta(build: Callable[[], nn.Module]) -> Tensors:
@@ -149,7 +145,7 @@ def without_biases_of_convolutions(network: nn.Module) -> nn.Module:
 
 
 ORACLES: dict[str, tuple[Family, str, Callable[[nn.Module], nn.Module], int]] = {
-    "inception_resnet_v2": (SE_INCEPTION_RESNET_V2, "inception_resnet_v2", lambda network: network, 299),
+    "inception_resnet_v2": (SE_INCEPTION_RESNET_V2, "inception_resnet_v2", lambda network: network, 139),
     "vgg16_bn": (SE_VGG_16, "vgg16_bn", without_biases_of_convolutions, 224),
     "mobilenetv1_100": (SE_MOBILENET, "mobilenetv1_100", relu_for_relu6, 128),
 }
@@ -158,7 +154,7 @@ ORACLES: dict[str, tuple[Family, str, Callable[[nn.Module], nn.Module], int]] = 
 @pytest.mark.parametrize("oracle", ORACLES)
 def test_with_open_gates_they_are_timms_networks(oracle: str) -> None:
     family, name, change, size = ORACLES[oracle]
-    images = torch.from_numpy(generate(size, size)[:8]).permute(0, 3, 1, 2).float() / 64 - 2
+    images = torch.from_numpy(generate(size, size)[:4]).permute(0, 3, 1, 2).float() / 64 - 2
     theirs = change(seeded(timm(name)))
     theirs = distinct(theirs, images)
     ours = opened(family, theirs.state_dict())
@@ -167,10 +163,10 @@ def test_with_open_gates_they_are_timms_networks(oracle: str) -> None:
         with torch.inference_mode():
             return network(photos).softmax(1).clamp_min(1e-7).log()
 
-    expected = answers(theirs, images)
-    for fault in (images.flip(1), images.roll(1, 0)):
-        assert (answers(ours, fault) - expected).abs().max() >= 0.1
-    assert (answers(ours, images) - expected).abs().max() <= 1e-3
+    expected, found = answers(theirs, images), answers(ours, images)
+    for fault in (answers(ours, images.flip(1)), found.roll(1, 0)):
+        assert (fault - expected).abs().max() >= 0.1
+    assert (found - expected).abs().max() <= 1e-3
 
 
 def test_se_bn_inception_answers_as_opencv_reads_its_caffe_file(tmp_path: Path) -> None:

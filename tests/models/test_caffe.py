@@ -25,11 +25,16 @@ SIZE = 96
 NETWORKS: dict[str, Callable[[], SEResNetSpec]] = {
     "seresnet50": lambda: seresnet(50, classes=20, width=16, stem_channels=(16,), variant="B", squeeze=reduced_by(4)),
     "seresnext50_32x2d": lambda: seresnet(50, classes=20, width=32, groups=32, stem_channels=(16,), variant="D"),
+    "senet28": lambda: dataclasses.replace(full := senet154(classes=20), stages=tuple(of[:2] for of in full.stages)),
     "senet154": lambda: senet154(classes=20),
 }
+SLOW = "senet154"
+"""Has the stem, the units and the shortcuts of SENet-28, more of them."""
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == SLOW else ()) for name in NETWORKS]
+)
 def test_the_original_networks_answer_as_opencv_reads_them(name: str, photos: list[Path], tmp_path: Path) -> None:
     torch.manual_seed(1709)
     spec = NETWORKS[name]()
@@ -44,7 +49,7 @@ def test_the_original_networks_answer_as_opencv_reads_them(name: str, photos: li
 
     read = trained.understand(path)
     assert (read.design, read.labels, read.transform.bgr) == (spec, "imagenet-1k-devkit", True)
-    assert read.format == ("caffe-senet" if name == "senet154" else "caffe")
+    assert read.format == ("caffe-senet" if name.startswith("senet") else "caffe")
     network = read.network()
 
     def answers(of: torch.nn.Module, photos: torch.Tensor, bgr: bool = True) -> torch.Tensor:

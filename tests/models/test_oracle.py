@@ -1,6 +1,7 @@
 """Our networks give the same answers as the reference networks, with weights that make every fault visible."""
 
 import dataclasses
+import functools
 import pickle
 from pathlib import Path
 
@@ -20,12 +21,13 @@ TOLERANCE = 1e-3  # of |Δ log p|
 FLOOR = 1e-7  # of p
 
 
-def normalised(photos: list[Path], size: int) -> Tensor:
+@functools.cache
+def normalised(photos: tuple[Path, ...], size: int) -> Tensor:
     """8 photos, (8, 3, size, size)."""
     preprocessing = Preprocessing(
         size, size, "short_side", round(size / 0.875), "bilinear", IMAGENET_MEAN, IMAGENET_STD
     )
-    pixels = np.stack([to_picture(path.read_bytes(), preprocessing, 50_000_000) for path in photos[::24][:8]])
+    pixels = np.stack([to_picture(path.read_bytes(), preprocessing, 50_000_000) for path in photos])
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std
 
@@ -59,11 +61,14 @@ def other_variants(read: Trained) -> dict[str, Trained]:
     }
 
 
-@pytest.mark.parametrize("reference", [pytest.param(case, id=case.id) for case in NETWORKS])
+@pytest.mark.parametrize(
+    "reference",
+    [pytest.param(case, id=case.id, marks=pytest.mark.slow if case.repeats else ()) for case in NETWORKS],
+)
 def test_every_format_answers_as_the_code_it_was_trained_by_and_faults_would_show(
     reference: ReferenceNetwork, photos: list[Path], tmp_path: Path
 ) -> None:
-    images = normalised(photos, reference.size)
+    images = normalised(tuple(photos[::24][:8]), reference.size)
     theirs = distinct(seeded(reference.build), images)
     expected = log_probabilities(theirs, images)
     path = write(reference.rename(theirs.state_dict()), tmp_path / reference.file)
@@ -73,11 +78,12 @@ def test_every_format_answers_as_the_code_it_was_trained_by_and_faults_would_sho
     assert (read.format, read.design.name, used.variant) == (reference.format, reference.name, reference.variant)
     ours = read.network()
     answers = log_probabilities(ours, images)
+    two = images[:2]
     faults = {
-        "blue for red": log_probabilities(ours, images.flip(1)),
-        "another photo": answers.roll(1, 0),
-        **{name: log_probabilities(other.network(), images) for name, other in other_variants(read).items()},
+        "blue for red": log_probabilities(ours, two.flip(1)),
+        "another photo": answers.roll(1, 0)[:2],
+        **{name: log_probabilities(other.network(), two) for name, other in other_variants(read).items()},
     }
     for fault, answer in faults.items():
-        assert (answer - expected).abs().max() >= 100 * TOLERANCE, fault
+        assert (answer - expected[:2]).abs().max() >= 100 * TOLERANCE, fault
     assert (answers - expected).abs().max() <= TOLERANCE

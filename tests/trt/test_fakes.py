@@ -63,4 +63,4 @@ def _attributes(fake: type) -> set[str]:
     if issubclass(fake, Enum):
         return set(fake.__members__)
     found = set(re.findall(r"self\.([a-z]\w*)(?::[^=]*)? = ", inspect.getsource(fake)))
-    return found - {"batches", "session", "model", "batch", "data", "flags", "said"}  # tests' own
+    return found - {"batches", "answers", "model", "batch", "data", "flags", "said"}  # tests' own
