@@ -1,4 +1,4 @@
--- Posts the photos named after `--` in turn; prints what was measured as one line of JSON.
+-- Posts the files named after `--` and their content type in turn; prints what was measured as one line of JSON.
 --
 -- `steady_per_s` is the slope of the least-squares line through (time, number of answers). Answers come a batch at a
 -- time, and what is under way when time is up was worked on and is never counted: in ten seconds of a slow network
@@ -22,9 +22,10 @@ local function now_s()
 end
 
 function init(args)
-   for number = 1, #args do
+   local headers = { ["Content-Type"] = args[1] }
+   for number = 2, #args do
       local file = assert(io.open(args[number], "rb"))
-      requests[number] = wrk.format("POST", nil, { ["Content-Type"] = "image/jpeg" }, file:read("*a"))
+      requests[number - 1] = wrk.format("POST", nil, headers, file:read("*a"))
       file:close()
    end
 end

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,12 +28,12 @@ class ServerFailed(Exception):
 class Server:
     """A server that is ready. Its settings besides ports and bundles are the defaults and SESAME_ variables."""
 
-    def __init__(self, bundles: Path, log: Path, module: str) -> None:
+    def __init__(self, bundles: Path, log: Path, module: str, options: Sequence[str]) -> None:
         """Start it and wait until it is ready; raises ServerFailed, and then no process is left."""
         command = [sys.executable, "-m", module, "--http-port", "0", "--grpc-port", "0", "--log-level", "info"]
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [*command, "--model-repository", str(bundles.resolve())], cwd=ROOT, stderr=stderr
+                [*command, "--model-repository", str(bundles.resolve()), *options], cwd=ROOT, stderr=stderr
             )
         self._log = log
         self._client = httpx.Client()  # kept: a new one costs more than the server's answer
@@ -46,9 +46,12 @@ class Server:
             raise
 
     def cpu_s(self) -> float:
-        """Seconds of processor time used so far, user and system: fields 14 and 15 of proc_pid_stat(5)."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time used so far, by all processes of the server that run."""
+        return sum(self.cpu_by_process().values())
+
+    def cpu_by_process(self) -> dict[str, float]:
+        """The same by process: `server`, and with several processes `core`, `front-0` and so on."""
+        return {"server": _cpu_s(self._process.pid)} | {name: _cpu_s(pid) for name, pid in self._children().items()}
 
     def memory_bytes(self) -> int:
         """Resident now."""
@@ -79,6 +82,7 @@ class Server:
 
     def kill(self) -> None:
         """End it at once, where it still runs."""
+        self._client.close()
         self._process.kill()
         self._process.wait()
 
@@ -97,7 +101,15 @@ class Server:
         return found is not None
 
     def _ready(self) -> bool:
-        return self._get("/readyz").status_code == httpx.codes.OK
+        """All fronts are, or load would go to one of them."""
+        fronts = sum(name.startswith("front") for name in self._children())
+        said = self._log.read_text("utf-8", "replace").count(" server.app ready\n")
+        return said >= max(1, fronts) and self._get("/readyz").status_code == httpx.codes.OK
+
+    def _children(self) -> dict[str, int]:
+        """Pids by name, which is their last argument."""
+        pids = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return {Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")[-1]: int(pid) for pid in pids}
 
     def _idle(self) -> bool:
         return not any(map(float, _PERMITS.findall(self._get("/metrics").text)))
@@ -113,14 +125,20 @@ class Server:
         return ServerFailed("\n  ".join([f"The server {how}. The end of its log:", *tail]))
 
 
+def _cpu_s(pid: int) -> float:
+    """User and system: fields 14 and 15 of proc_pid_stat(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def running(bundles: Path, module: str = "server") -> Iterator[Server]:
+def running(bundles: Path, module: str = "server", options: Sequence[str] = ()) -> Iterator[Server]:
     """A ready server of the bundles of a folder, on free ports; it has ended when the block has.
 
     Raises ServerFailed where it cannot start or, at the block's end, does not stop in order.
     """
     with tempfile.TemporaryDirectory(prefix="sesame-bench-") as folder:
-        server = Server(bundles, Path(folder) / "server.log", module)
+        server = Server(bundles, Path(folder) / "server.log", module, options)
         try:
             yield server
             server.stop()
