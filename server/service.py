@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from bundle import predictions
 from bundle.predictions import Prediction, Vote
@@ -12,13 +11,12 @@ from server.decoding.decoders import Decoders, Photo
 from server.errors import PER_IMAGE, Code, ServingError
 from server.lifecycle import Lifecycle
 from server.metrics import GONE, OK
+from server.registry.catalogue import Catalogue
 from server.registry.loader import ReadyModel
-from server.registry.repository import Repository
-from server.scheduling.admission import Admission
-from server.scheduling.batcher import Permit
 from server.scheduling.deadline import too_late
 from server.scheduling.fair_queue import Caller
-from server.scheduling.single_flight import Computed
+from server.scheduling.permit import Permit, Retired
+from server.scheduling.single_flight import Computed, Waiter, ended
 
 DEFAULT_TOP_K = 5
 
@@ -90,9 +88,9 @@ class Classifier:
     threads of their own. Cancelling `classify` withdraws all work that no thread has begun.
     """
 
-    def __init__(self, repository: Repository, decoders: Decoders, lifecycle: Lifecycle, limits: Limits) -> None:
+    def __init__(self, catalogue: Catalogue, decoders: Decoders, lifecycle: Lifecycle, limits: Limits) -> None:
         self.limits = limits
-        self._repository = repository
+        self._catalogue = catalogue
         self._decoders = decoders
         self._lifecycle = lifecycle
 
@@ -121,103 +119,51 @@ class Classifier:
                 Code.MALFORMED, f"{len(encoded)} images in one request: send at most {self.limits.max_images}."
             )
         self._choose_model(options)  # before any work, so that a request for an unknown model fails at once
-        photos = await self._examine(encoded, options)
-        ready, permits = await self._admit(photos, options)
+        try:
+            async with asyncio.timeout_at(options.deadline_s) as timeout:
+                photos = await self._decoders.examine(encoded, options.caller)
+                ready, permits = await self._admit(photos, options)
+                images = [self._begin(ready, permit, photo) for permit, photo in zip(permits, photos, strict=True)]
+                try:
+                    for image in images:
+                        await image
+                finally:
+                    _count(ready, images, Code.DEADLINE if timeout.expired() else GONE)
+        except TimeoutError:
+            raise too_late() from None
         k = options.top_k or min(DEFAULT_TOP_K, len(ready.loaded.bundle.labels))
-        tasks = [self._begin(ready, permit, photo, k) for permit, photo in zip(permits, photos, strict=True)]
-        outcome = GONE
-        try:
-            async with asyncio.timeout_at(options.deadline_s):
-                await asyncio.wait(tasks)
-        except TimeoutError:
-            outcome = Code.DEADLINE
-            raise too_late() from None
-        finally:
-            for task in tasks:
-                if task.cancel():
-                    ready.metrics.outcome(outcome)
-        return Classified(ready, [_outcome(task) for task in tasks])
+        return Classified(ready, [_answer(ready, image, k) for image in images])
 
-    async def _examine(self, encoded: Sequence[bytes], options: RequestOptions) -> list[Photo]:
-        try:
-            async with asyncio.timeout_at(options.deadline_s):
-                return await self._decoders.examine(encoded, options.caller)
-        except TimeoutError:
-            raise too_late() from None
-
-    async def _admit(self, photos: Sequence[Photo], options: RequestOptions) -> tuple[ReadyModel, list[Permit]]:
-        waited: Admission | None = None
-        try:
-            async with asyncio.timeout_at(options.deadline_s):
-                while True:
-                    ready = self._choose_model(options)
-                    try:
-                        return ready, self._reserve(ready, photos, options)
-                    except ServingError as error:
-                        if error.code is not Code.QUEUE_FULL or not options.patient:
-                            ready.metrics.refused(error.code, len(photos))
-                            raise
-                    waited = ready.batcher.admission
-                    await waited.wait_for_permit(options.caller)
-        except BaseException as error:
-            if waited is not None:
-                waited.pass_on()
-            if isinstance(error, TimeoutError):
-                raise too_late() from None
-            raise
+    async def _admit(self, photos: Sequence[Photo], options: RequestOptions) -> tuple[ReadyModel, Sequence[Permit]]:
+        decoded = self._decoders.forecast([photo.work for photo in photos], options.caller)
+        while True:
+            ready = self._choose_model(options)
+            try:
+                permits = await ready.queue.admit(
+                    len(photos), options.caller, options.deadline_s, decoded, options.patient
+                )
+            except Retired:
+                continue
+            except ServingError as error:
+                ready.metrics.refused(error.code, len(photos))
+                raise
+            ready.metrics.admitted(len(photos))
+            return ready, permits
 
     def _choose_model(self, options: RequestOptions) -> ReadyModel:
         if error := self.draining():
             raise error
-        ready = self._repository.pick(options.model, options.version)
+        ready = self._catalogue.pick(options.model, options.version)
         classes = len(ready.loaded.bundle.labels)
         if options.top_k is not None and not 1 <= options.top_k <= classes:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
         return ready
 
-    def _reserve(self, ready: ReadyModel, photos: Sequence[Photo], options: RequestOptions) -> list[Permit]:
-        work = [photo.work for photo in photos]
-        permits = ready.batcher.reserve(
-            len(photos),
-            options.caller,
-            options.deadline_s,
-            lambda images: self._decoders.ready_in_s(work[:images], options.caller),
-            options.patient,
-        )
-        ready.metrics.admitted(len(photos))
-        return permits
-
-    def _begin(self, ready: ReadyModel, permit: Permit, photo: Photo, k: int) -> "asyncio.Task[Answer]":
-        """Start on one photo. Its permit is given back when the task ends, which may be after its caller has left."""
-        task = asyncio.create_task(self._answer(ready, permit, photo, k))
-        task.add_done_callback(partial(_settle, ready, permit))
-        return task
-
-    async def _answer(self, ready: ReadyModel, permit: Permit, photo: Photo, k: int) -> Answer:
-        started_s = time.monotonic()
-        computed = await self._computed(ready, permit, photo)
-        row, bundle = computed.row, ready.loaded.bundle
-        best = predictions.top(row.probabilities, bundle.labels, k)
-        vote = predictions.vote(row.probabilities, bundle.labels) if bundle.has_groups else None
-        total_s = time.monotonic() - started_s
-        ready.metrics.took("total", total_s)
-        return Answer(
-            predictions=best,
-            vote=vote,
-            decode_ms=computed.decode_s * 1e3,
-            queue_ms=row.queue_s * 1e3,
-            infer_ms=row.infer_s * 1e3,
-            total_ms=total_s * 1e3,
-            batch=row.batch,
-        )
-
-    async def _computed(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
-        """The engine's row for a photo: remembered, or shared with other requests for the same photo, or computed."""
+    def _begin(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Waiter:
+        """Start on one photo. Its permit is given back when its work has ended, which may be after its caller left."""
         if isinstance(photo.header, ServingError):
-            raise photo.header.fresh()
-        return ready.single_flight.recall(photo.digest) or await ready.single_flight.join(
-            photo.digest, permit.caller.priority, permit.deadline, lambda: self._compute(ready, permit, photo)
-        )
+            return ended(permit, photo.header)
+        return ready.single_flight.join(photo.digest, permit, lambda: self._compute(ready, permit, photo))
 
     async def _compute(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
         preprocessing = ready.loaded.bundle.manifest.preprocessing
@@ -229,23 +175,34 @@ class Classifier:
         return Computed(row, decode_s)
 
 
-def _settle(ready: ReadyModel, permit: Permit, task: "asyncio.Task[Answer]") -> None:
-    permit.release()
-    if not task.cancelled():  # a cancelled one was counted by `classify`
-        error = task.exception()
-        code = error.code if isinstance(error, ServingError) else Code.INTERNAL
-        ready.metrics.outcome(OK if error is None else code)
+def _count(ready: ReadyModel, images: Sequence[Waiter], left: str) -> None:
+    """Count the outcome of each image; those without one are left now, for the reason `left`."""
+    for image in images:
+        image.cancel()
+        if image.cancelled():
+            ready.metrics.outcome(left)
+        elif image.exception():
+            ready.metrics.outcome(Code.INTERNAL)
+        else:
+            outcome = image.result()
+            ready.metrics.outcome(outcome.code if isinstance(outcome, ServingError) else OK)
 
 
-def _outcome(task: "asyncio.Task[Answer]") -> Answer | ServingError:
-    error = task.exception()
-    if error is None:
-        return task.result()
-    if isinstance(error, ServingError):
-        if error.code in PER_IMAGE:
-            return error.fresh()
-        raise error.fresh()
-    try:
-        raise error
-    finally:
-        del error  # else frame and error hold each other, until the garbage collector comes
+def _answer(ready: ReadyModel, image: Waiter, k: int) -> Answer | ServingError:
+    """The outcome of an image that has one. Raises the ServingError of what makes the whole request fail."""
+    outcome = image.result()
+    if isinstance(outcome, ServingError):
+        if outcome.code in PER_IMAGE:
+            return outcome
+        raise outcome.fresh()
+    row, bundle = outcome.row, ready.loaded.bundle
+    ready.metrics.took("total", image.seconds)
+    return Answer(
+        predictions=predictions.top(row.probabilities, bundle.labels, k),
+        vote=predictions.vote(row.probabilities, bundle.labels) if bundle.has_groups else None,
+        decode_ms=outcome.decode_s * 1e3,
+        queue_ms=row.queue_s * 1e3,
+        infer_ms=row.infer_s * 1e3,
+        total_ms=image.seconds * 1e3,
+        batch=row.batch,
+    )

@@ -17,6 +17,7 @@ from bundle.manifest import Preprocessing
 from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.scheduling.fair_queue import Caller
+from server.scheduling.forecast import Forecast
 from server.scheduling.latency import LatencyModel
 
 log = logging.getLogger(__name__)
@@ -103,11 +104,10 @@ class Decoders:
         self._latency.saw(photo.work, seconds)
         return picture, seconds
 
-    def ready_in_s(self, work: Sequence[float], caller: Caller) -> float:
-        """How long until new photos of a caller are decoded. `work`: of each photo."""
-        if not work:
-            return 0.0
-        return self._latency.seconds(max(*work, self._threads.done_in(sum(work), caller)))
+    def forecast(self, work: Sequence[float], caller: Caller) -> Forecast:
+        """When new photos of a caller will be decoded. `work`: of each photo."""
+        first_s = self._ready_in_s(work[:1], caller)
+        return Forecast(first_s, first_s if len(work) == 1 else self._ready_in_s(work, caller))
 
     def left_s(self) -> float:
         """How long until all photos that wait, or are being decoded, are done."""
@@ -138,6 +138,11 @@ class Decoders:
     def close(self) -> None:
         """End the threads as soon as they are idle."""
         self._threads.close()
+
+    def _ready_in_s(self, work: Sequence[float], caller: Caller) -> float:
+        if not any(work):
+            return 0.0
+        return self._latency.seconds(max(*work, self._threads.done_in(sum(work), caller)))
 
     def _examined(self, encoded: bytes) -> Photo:
         if len(encoded) > self._max_image_bytes:

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from server import cores
@@ -15,17 +16,24 @@ from server.scheduling.fair_queue import Caller, FairQueue
 T = TypeVar("T")
 
 
-class _Job:
-    """One function to run, with the future of its result."""
+class _Job(asyncio.Future[Any]):
+    """One function to run, and the future of its result.
 
-    __slots__ = ("_loop", "caller", "function", "future", "work")
+    To cancel it takes it out of the queue. A job that a thread has begun is not cancelled: whoever awaits it is
+    cancelled when it has ended, so that a permit is not given back while its work goes on.
+    """
 
-    def __init__(self, function: Callable[[], Any], caller: Caller, work: float) -> None:
-        self.function = function
+    def __init__(
+        self, function: Callable[[], Any], caller: Caller, work: float, withdraw: "Callable[[_Job], bool]"
+    ) -> None:
+        super().__init__()
         self.caller = caller
         self.work = work
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
+        self._function = function
+        self._withdraw = withdraw
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        return self._withdraw(self) and super().cancel(msg)
 
     def run(self) -> None:
         """Run the function. In a thread of the pool.
@@ -35,22 +43,22 @@ class _Job:
         """
         result, error = None, None
         try:
-            result = self.function()
+            result = self._function()
         except ServingError as refused:
             result = refused.fresh()
         except BaseException as caught:  # any error goes to the caller; the thread goes on
             error = caught
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self.finish, result, error)
+            self.get_loop().call_soon_threadsafe(self.finish, result, error)
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        """Set the future. On the event loop."""
-        if self.future.done():
+        """Set the outcome. On the event loop."""
+        if self.done():
             return  # the job was given up
         if error is None:
-            self.future.set_result(result)
+            self.set_result(result)
         else:
-            self.future.set_exception(error)
+            self.set_exception(error)
 
 
 class _Worker:
@@ -100,20 +108,11 @@ class Threads:
         If the caller is cancelled before a thread began, the job leaves the queue. If it is cancelled later, this
         returns only when the thread has ended the job, so that a permit is not given back while its work goes on.
         """
-        job = _Job(lambda: function(*arguments), caller or Caller(), work)
+        job = _Job(partial(function, *arguments), caller or Caller(), work, self._withdraw)
         with self._lock:
             self._queue.put(job)
             self._wake_one(work)
-        try:
-            await asyncio.wait((job.future,))
-        except asyncio.CancelledError:
-            with self._lock:
-                withdrawn = self._queue.withdraw(job)
-            if not withdrawn:
-                await asyncio.wait((job.future,))
-                job.future.exception()  # mark it as seen, or asyncio logs it
-            raise
-        outcome: T | ServingError = job.future.result()
+        outcome: T | ServingError = await job
         if isinstance(outcome, ServingError):
             raise outcome.fresh()
         return outcome
@@ -162,6 +161,10 @@ class Threads:
             self._closed = True
             for worker in self._idle:
                 worker.woken.notify()
+
+    def _withdraw(self, job: _Job) -> bool:
+        with self._lock:
+            return self._queue.withdraw(job)
 
     def _wake_one(self, work: float) -> None:
         """Wake an idle thread that may take so much work; of several the one with the lowest limit."""

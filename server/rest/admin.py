@@ -1,7 +1,7 @@
 """AdminFace: load and unload models and set aliases over HTTP, for clients that know the admin token."""
 
 import hmac
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response
@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from server.errors import Code, ServingError
 from server.registry.aliases import ModelVersion
-from server.registry.deployer import Deployer
-from server.registry.repository import Repository
+from server.registry.catalogue import Catalogue
+from server.registry.entry import Entry
 from server.rest.answers import JsonAnswer, aliases, model_description
 from server.rest.contract.models import AliasList, ModelVersions
 from server.rest.contract.requests import AliasRequest
@@ -23,12 +23,22 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="Bearer", description="The se
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
+class Operations(Protocol):
+    """What operators can do. See `Deployer`."""
+
+    async def load(self, name: str, version: str) -> Entry: ...
+
+    async def unload(self, name: str, version: str) -> list[Entry]: ...
+
+    async def set_alias(self, alias: str, target: ModelVersion | None) -> bool: ...
+
+
 class AdminFace:
     """Routes under `/admin`, each behind `Authorization: Bearer <token>`. They run on the event loop."""
 
-    def __init__(self, deployer: Deployer, repository: Repository, token: str) -> None:
+    def __init__(self, deployer: Operations, catalogue: Catalogue, token: str) -> None:
         self._deployer = deployer
-        self._repository = repository
+        self._catalogue = catalogue
         self._token = token.encode()
 
     def add_routes(self, app: FastAPI) -> None:
@@ -65,7 +75,7 @@ class AdminFace:
         return self._aliases(await self._deployer.set_alias(alias, None))
 
     def _aliases(self, kept: bool) -> Response:
-        return JsonAnswer(AliasList(aliases=aliases(self._repository), kept=kept))
+        return JsonAnswer(AliasList(aliases=aliases(self._catalogue), kept=kept))
 
     async def _check_token(self, credentials: Credentials) -> None:
         if credentials is None or not credentials.credentials:

@@ -1,4 +1,4 @@
-"""Answers: the service's outcomes and the repository's models as parts of the contract, and those as HTTP responses."""
+"""Answers: the service's outcomes and the catalogue's models as parts of the contract, and those as HTTP responses."""
 
 from dataclasses import asdict
 
@@ -8,9 +8,9 @@ from starlette.responses import Response
 from bundle.predictions import Vote
 from server.errors import ServingError
 from server.registry.aliases import ModelVersion
+from server.registry.catalogue import Catalogue
 from server.registry.entry import Entry
 from server.registry.loader import Loaded
-from server.registry.repository import Repository
 from server.rest.contract import classification as c
 from server.rest.contract import models as m
 from server.rest.problems import problem_document
@@ -68,7 +68,7 @@ def _group(vote: Vote | None) -> c.GroupVote | None:
 
 def model_state(entry: Entry) -> m.ModelState:
     """What readiness says of a model version."""
-    failing = entry.ready is not None and entry.ready.batcher.sick
+    failing = entry.ready is not None and entry.ready.queue.sick
     reason = "its engine fails; the server tries it again every half second" if failing else entry.reason
     return m.ModelState(model=entry.name, version=entry.version, state=entry.state, reason=reason)
 
@@ -126,9 +126,9 @@ def _parity(loaded: Loaded) -> m.ModelParity:
     )
 
 
-def aliases(repository: Repository) -> dict[str, m.AliasTarget]:
+def aliases(catalogue: Catalogue) -> dict[str, m.AliasTarget]:
     """What each alias stands for."""
-    return {name: _target(version) for name, version in repository.aliases.all().items()}
+    return {name: _target(version) for name, version in catalogue.aliases.all().items()}
 
 
 def _target(version: ModelVersion) -> m.AliasTarget:

@@ -2,12 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from server.decoding.threads import Threads
@@ -16,11 +13,10 @@ from server.metrics import OK, FaceMetrics
 from server.receiving import Receipt, ReceiveBudget
 from server.rest.answers import JsonAnswer, classification
 from server.rest.bodies import Body, UnreadBody, read_body
+from server.rest.client import CancelledIfGone, client_of
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.request_options import request_options, timeout_s
 from server.service import Answer, Classified, Classifier
-
-T = TypeVar("T")
 
 _PREDICTIONS_ON_LOOP = 1000
 """An answer with more predictions is written in a thread, so that it does not hold up the event loop."""
@@ -45,12 +41,19 @@ class ClassifyRoute:
         self._errors = errors
         self._receiving: set[asyncio.Timeout] = set()
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        response = await self.classify(Request(scope, receive))
+        await response(scope, receive, send)
+
     async def classify(self, request: Request) -> Response:
         """Photos in JPEG, PNG or WebP; the bytes decide which. Photos of concurrent requests share a batch."""
         try:
             return await self._classify(request)
-        except ServingError as error:  # not by the exception handler: it would hold the photo while the answer is sent
-            return await self._errors.serving_error(request, error)
+        except (
+            Exception
+        ) as error:  # here, since an exception that goes further holds the photo while the answer is sent
+            return await self._errors.response(request, error)
 
     def end_receiving(self) -> None:
         """Reject the bodies that are still being received, because the server drains."""
@@ -65,7 +68,8 @@ class ClassifyRoute:
             body = await self._body(request, deadline_s, receipt)
             received_s = time.monotonic()
             options = request_options(request.query_params, body.fields, deadline_s)
-            classified = await _unless_gone(request, self._classifier.classify(body.photos, options))
+            with CancelledIfGone(request.scope):
+                classified = await self._classifier.classify(body.photos, options)
         classified.ready.metrics.took("receive", received_s - began_s)
         if sum(map(_predictions, classified.outcomes)) > _PREDICTIONS_ON_LOOP:
             return await self._aside.run(self._answer, classified, body.many)
@@ -84,16 +88,21 @@ class ClassifyRoute:
 
     async def _body(self, request: Request, deadline_s: float, receipt: Receipt) -> Body:
         self._reject_if_draining()
+        if client_of(request.scope).has_sent_all():  # as for most photos: nothing has to be waited for
+            return await self._read(request, receipt)
         try:
             async with asyncio.timeout_at(deadline_s) as timeout:
                 self._receiving.add(timeout)
                 try:
-                    return await read_body(request, self._classifier.limits, receipt, self._aside.run)
+                    return await self._read(request, receipt)
                 finally:
                     self._receiving.remove(timeout)
         except TimeoutError:
             self._reject_if_draining()
             raise UnreadBody(Code.SLOW_BODY, "The body came too slowly: send it within the request's time.") from None
+
+    async def _read(self, request: Request, receipt: Receipt) -> Body:
+        return await read_body(request, self._classifier.limits, receipt, self._aside.run)
 
     def _reject_if_draining(self) -> None:
         if error := self._classifier.draining():
@@ -114,24 +123,6 @@ class _CountedAnswer(JsonAnswer):
         await super().__call__(scope, receive, send)
         self._classified.ready.metrics.took("respond", time.monotonic() - self._began_s)
         self._metrics.ended(OK)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result. Cancels the work and raises ClientDisconnect if the client disconnects first.
-
-    The HTTP server does not cancel handlers by itself. The body has been read, so the only thing that `receive` can
-    still bring is the end of the connection.
-    """
-    doing = asyncio.create_task(work)
-    leaving = asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise ClientDisconnect
-        return doing.result()
-    finally:
-        doing.cancel()
-        leaving.cancel()
 
 
 def _predictions(outcome: Answer | ServingError) -> int:

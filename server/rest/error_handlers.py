@@ -1,5 +1,7 @@
 """ErrorHandlers: turn whatever a route raises into a problem document, and count it."""
 
+import logging
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -11,6 +13,8 @@ from server.metrics import GONE, FaceMetrics
 from server.rest.bodies import UnreadBody
 from server.rest.problems import CLIENT_GONE, ClosingProblem, ProblemResponse
 from server.service import Classifier
+
+log = logging.getLogger(__name__)
 
 _DISCARD_S, _DISCARD_WHEN_DRAINING_S = 5.0, 0.5
 """The rest of a rejected body is read and discarded for so long, so that its sender sees the answer."""
@@ -29,6 +33,15 @@ class ErrorHandlers:
         app.add_exception_handler(HTTPException, self._no_route)  # type: ignore[arg-type]
         app.add_exception_handler(ClientDisconnect, self._client_gone)
         app.add_exception_handler(Exception, self._bug)
+
+    async def response(self, request: Request, error: Exception) -> Response:
+        """The answer where FastAPI is not there to choose the handler."""
+        if isinstance(error, ServingError):
+            return await self.serving_error(request, error)
+        if isinstance(error, ClientDisconnect):
+            return await self._client_gone(request, error)
+        log.error("a request failed; this is a bug", exc_info=error)
+        return await self._bug(request, error)
 
     async def serving_error(self, request: Request, error: ServingError) -> Response:
         self._metrics.ended(error.code)

@@ -1,9 +1,10 @@
 """RestFace: the routes. Translates requests into calls of the service, and its answers into JSON. Decides nothing."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi.responses import RedirectResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
 from server.decoding.threads import Threads
@@ -11,7 +12,7 @@ from server.health import Health
 from server.lifecycle import Phase
 from server.metrics import Metrics
 from server.receiving import ReceiveBudget
-from server.registry.repository import Repository
+from server.registry.catalogue import Catalogue
 from server.rest.admin import AdminFace
 from server.rest.answers import JsonAnswer, aliases, model_description, model_state
 from server.rest.classify import ClassifyRoute
@@ -22,6 +23,7 @@ from server.rest.docs.page import docs_page
 from server.rest.envelope import Envelope
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.head import HeadAsGet
+from server.rest.shortcut import Shortcut
 from server.service import Classifier
 
 
@@ -31,18 +33,21 @@ class RestFace:
     def __init__(
         self,
         classifier: Classifier,
-        repository: Repository,
+        catalogue: Catalogue,
         health: Health,
         metrics: Metrics,
         budget: ReceiveBudget,
         aside: Threads,
         version: str,
         admin: AdminFace | None,
+        exposition: Callable[[], Awaitable[bytes]],
     ) -> None:
-        """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes."""
-        self._repository = repository
+        """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes.
+        `exposition`: the metrics as text.
+        """
+        self._catalogue = catalogue
         self._health = health
-        self._metrics = metrics
+        self._exposition = exposition
         errors = ErrorHandlers(classifier, metrics.face("rest"))
         self._classify = ClassifyRoute(classifier, metrics.face("rest"), budget, aside, errors)
         app = DocumentedApp(version)
@@ -50,7 +55,7 @@ class RestFace:
         if admin:
             admin.add_routes(app)
         errors.install(app)
-        self.app: ASGIApp = Envelope(HeadAsGet(app))
+        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, HeadAsGet(app)))
 
     def _add_routes(self, app: DocumentedApp, classify: dict[str, Any]) -> None:
         app.add_api_route("/classify", self._classify.classify, methods=["POST"], **classify)
@@ -70,23 +75,23 @@ class RestFace:
 
     async def list_models(self) -> Response:
         """Every model version with its state, input, engine and parity, and all aliases."""
-        models = [model_description(entry) for entry in self._repository.entries()]
-        return JsonAnswer(m.ModelList(models=models, aliases=aliases(self._repository)))
+        models = [model_description(entry) for entry in self._catalogue.entries()]
+        return JsonAnswer(m.ModelList(models=models, aliases=aliases(self._catalogue)))
 
     async def list_versions(self, name: str) -> Response:
         """The versions of one model. An alias is not accepted here."""
-        entries = self._repository.versions(name)
+        entries = self._catalogue.versions(name)
         return JsonAnswer(m.ModelVersions(models=[model_description(entry) for entry in entries]))
 
     async def list_labels(self, name: str, version: str = "") -> Response:
         """The labels of a model version, in the order of the network's outputs. `name` may be an alias."""
-        bundle = self._repository.pick(name, version).loaded.bundle
+        bundle = self._catalogue.pick(name, version).loaded.bundle
         rows = [m.LabelRow(index=i, id=label.id, label=label.name) for i, label in enumerate(bundle.labels)]
         return JsonAnswer(m.ModelLabelList(model=bundle.manifest.name, version=bundle.manifest.version, labels=rows))
 
     async def is_model_ready(self, name: str, version: str = "") -> Response:
         """Whether requests for this model or alias should be sent to this server."""
-        entries = self._repository.resolve(name, version)
+        entries = self._catalogue.resolve(name, version)
         ready = self._health.ready_for(entries)
         answer = m.ModelReadiness(ready=ready, models=[model_state(entry) for entry in entries])
         return JsonAnswer(answer, 200 if ready else 503)
@@ -97,13 +102,13 @@ class RestFace:
 
     async def is_ready(self) -> Response:
         """Whether new requests should be sent to this server."""
-        models = [model_state(entry) for entry in self._repository.entries()]
+        models = [model_state(entry) for entry in self._catalogue.entries()]
         answer = m.Readiness(phase=Phase(self._health.phase), models=models)
         return JsonAnswer(answer, 200 if self._health.ready else 503)
 
     async def read_metrics(self) -> Response:
         """Metrics in the text format of Prometheus."""
-        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await self._exposition(), media_type=CONTENT_TYPE_LATEST)
 
     async def home(self) -> Response:
         return RedirectResponse("/docs")

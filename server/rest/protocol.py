@@ -9,7 +9,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import Code, ServingError
+from server.rest.client import Client
 from server.rest.connections import Connections
+from server.rest.corked import Corked
 from server.rest.problems import raw_problem
 
 _HEAD_BYTES = 64 << 10
@@ -59,15 +61,22 @@ class HttpConnection(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._held = b""  # what followed a request that is being answered
         self._answering: RequestResponseCycle | None = None
+        self._client = Client()
 
     def has_backlog(self) -> bool:
         """Whether a request has been received that is not answered yet, so that what follows must wait."""
         answering = self.cycle is not None and not self.cycle.response_complete
         return bool(self.pipeline) or (self._between and answering)
 
+    def _has_body(self) -> bool:
+        """Whether the body of the request that is being answered is here."""
+        return self._answering is not None and not self._answering.more_body
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(self)
+        self._client.resume_reading = self.flow.resume_reading
+        self._client.has_sent_all = self._has_body
         if len(self.connections) > self._all.most and not self._all.make_room():
             error = ServingError(
                 Code.QUEUE_FULL, "Too many connections are open: try again in a moment.", retry_after_s=1
@@ -86,6 +95,7 @@ class HttpConnection(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         self.pipeline.clear()
+        self._client.leave()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -138,6 +148,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head, self._between, self._head_bytes, self._offered = True, False, 0, False
         super().on_message_begin()
+        self.scope["extensions"] = self._client.extensions
 
     def on_headers_complete(self) -> None:
         self._offered = self.parser.should_upgrade()
@@ -159,6 +170,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
+        if cycle.scope["method"] != "HEAD":  # else no body comes after the head
+            cycle.transport = Corked(cycle)  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:

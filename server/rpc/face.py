@@ -12,7 +12,7 @@ from server.errors import ServingError
 from server.metrics import Metrics
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.receiving import Receipt, ReceiveBudget
-from server.registry.repository import Repository
+from server.registry.catalogue import Catalogue
 from server.rpc import messages
 from server.rpc.callers import Callers
 from server.rpc.outcomes import Outcomes
@@ -34,23 +34,24 @@ class RpcFace:
     def __init__(
         self,
         classifier: Classifier,
-        repository: Repository,
+        catalogue: Catalogue,
         metrics: Metrics,
         budget: ReceiveBudget,
         aside: Threads,
         max_connections: int,
+        shared_port: bool = False,
     ) -> None:
-        """`aside` parses large messages."""
+        """`aside` parses large messages. `shared_port`: other processes may listen on the port too."""
         max_bytes = classifier.limits.max_image_bytes + _FIELDS_BYTES
         self._classifier = classifier
-        self._repository = repository
+        self._catalogue = catalogue
         self._budget = budget
         self._callers = Callers()
         self._outcomes = Outcomes(metrics.face("grpc"))
         self._receiver = MessageReceiver(classifier, budget, aside, max_bytes)
         self._streams = PhotoStreams(classifier, self._callers, self._receiver, self._outcomes, budget, max_bytes)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=server_options(max_bytes, max_connections))
+        self._server = grpc.aio.server(options=server_options(max_bytes, max_connections, shared_port))
         self._server.add_generic_rpc_handlers((self._handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -105,4 +106,4 @@ class RpcFace:
             return await answer_photo(self._classifier, request, request.options(caller, deadline_s))
 
     async def list_models(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        return messages.models(self._repository)
+        return messages.models(self._catalogue)

@@ -1,9 +1,9 @@
-"""Messages: the service's outcomes and the repository's models as protobuf."""
+"""Messages: the service's outcomes and the catalogue's models as protobuf."""
 
 from server.errors import ServingError
 from server.pb.sesame.v1 import classifier_pb2 as pb
+from server.registry.catalogue import Catalogue
 from server.registry.entry import Entry
-from server.registry.repository import Repository
 from server.service import Answer, Classified
 
 
@@ -36,12 +36,12 @@ def _group(answer: Answer) -> pb.Group | None:
     return pb.Group(name=vote.group, votes=vote.votes, of=vote.voters) if vote else None
 
 
-def models(repository: Repository) -> pb.ListModelsResponse:
+def models(catalogue: Catalogue) -> pb.ListModelsResponse:
     return pb.ListModelsResponse(
-        models=[_model(entry) for entry in repository.entries()],
+        models=[_model(entry) for entry in catalogue.entries()],
         aliases=[
             pb.Alias(name=name, model=target.model, version=target.version)
-            for name, target in repository.aliases.all().items()
+            for name, target in catalogue.aliases.all().items()
         ],
     )
 

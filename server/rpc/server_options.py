@@ -14,11 +14,11 @@ _CONNECTION_AGE_MS = 3_600_000  # then clients connect anew, which spreads them 
 _KEEPALIVE_MS = 120_000  # a peer that does not answer this ping is gone
 
 
-def server_options(max_message_bytes: int, max_connections: int) -> tuple[tuple[str, int], ...]:
+def server_options(max_message_bytes: int, max_connections: int, shared_port: bool) -> tuple[tuple[str, int], ...]:
     """The options of the server, by the names in gRPC's `grpc_types.h`."""
     return (
         ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.so_reuseport", 0),  # else two servers would share a port, and neither would know of the other
+        ("grpc.so_reuseport", int(shared_port)),  # else two servers could share it, and neither would know of the other
         ("grpc.max_allowed_incoming_connections", max_connections),
         ("grpc.max_concurrent_streams", _CALLS),
         ("grpc.http.overload_protection", 0),  # it rejects calls within the limit, and without a code

@@ -41,11 +41,11 @@ class Admission:
         self.taken = 0
         self._permits = permits
         self._max_wait_s = max_wait_s
-        self._callers: Counter[Caller] = Counter()
+        self._held: dict[Priority, Counter[Caller]] = {priority: Counter() for priority in Priority}
         self._waiting: OrderedDict[Caller, deque[asyncio.Future[None]]] = OrderedDict()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._closed = False
+        self.closed = False
 
     def take(
         self,
@@ -64,21 +64,26 @@ class Admission:
         """
         self._refuse_if_full(images, caller.priority, answered_in_s)
         self._refuse_if_above_share(images, caller, patient, answered_in_s)
+        needed_s = first_s = answered_in_s(1)
+        if images > 1:
+            needed_s = answered_in_s(images)
         if self.taken:
-            self._refuse_if_long(answered_in_s(1))
-        needed_s = answered_in_s(images) * (1 if self.taken else _DOUBT)
+            self._refuse_if_long(first_s)
+        else:
+            needed_s *= _DOUBT
         if time.monotonic() + needed_s > deadline_s:
             raise too_late()
         self.taken += images
-        self._callers[caller] += images
+        self._held[caller.priority][caller] += images
         self._empty.clear()
 
     def give_back(self, caller: Caller) -> None:
         """Give one permit back."""
         self.taken -= 1
-        self._callers[caller] -= 1
-        if not self._callers[caller]:
-            del self._callers[caller]
+        held = self._held[caller.priority]
+        held[caller] -= 1
+        if not held[caller]:
+            del held[caller]
         if not self.taken:
             self._empty.set()
         for _ in range(_WOKEN):
@@ -86,12 +91,15 @@ class Admission:
 
     def ahead(self, images: int, caller: Caller) -> int:
         """How many images go before the last of so many new ones of a caller, as callers take turns."""
-        turns = images + self._callers[caller]
-        before = self._callers[caller]
-        for other, count in self._callers.items():
-            if other is caller or (caller.priority is Priority.INTERACTIVE and other.priority is Priority.BULK):
-                continue
-            before += min(count, turns) if other.priority is caller.priority else count
+        held = self._held[caller.priority]
+        before = held[caller]
+        turns = images + before
+        if turns == 1:  # the usual case: one image of each of the others goes before it
+            before += len(held)
+        else:
+            before += sum(min(count, turns) for other, count in held.items() if other is not caller)
+        if caller.priority is Priority.BULK:
+            before += self._held[Priority.INTERACTIVE].total()
         return before
 
     async def wait_for_permit(self, caller: Caller) -> None:
@@ -113,7 +121,7 @@ class Admission:
 
     async def close(self) -> None:
         """Returns when every permit was given back. To be called once no request is sent here any more."""
-        self._closed = True
+        self.closed = True
         while self._waiting:
             self._wake()
         await self.idle()
@@ -121,7 +129,7 @@ class Admission:
     def _wake(self) -> None:
         """Wake one waiting request, of a caller that is below its share. Callers take turns."""
         for caller in list(self._waiting):
-            if self._closed or not self._above_share(1, caller, patient=True):
+            if self.closed or not self._above_share(1, caller, patient=True):
                 turns = self._waiting.pop(caller)
                 turn = _next(turns)
                 if turns:
@@ -155,15 +163,15 @@ class Admission:
 
     def _above_share(self, images: int, caller: Caller, patient: bool) -> bool:
         """Whether a caller would have more than its fair share of the permits. One permit is never too many."""
-        wanted = self._callers[caller] + images
+        wanted = self._held[caller.priority][caller] + images
         if wanted <= 1:
             return False
-        others = [count for other, count in self._callers.items() if other is not caller]
+        others = [count for held in self._held.values() for other, count in held.items() if other is not caller]
         return wanted > fair_share(others, self._permits, newcomers=2 if others or patient else 1)
 
     def _bulk(self) -> int:
         """How many permits bulk callers have."""
-        return sum(count for caller, count in self._callers.items() if caller.priority is Priority.BULK)
+        return self._held[Priority.BULK].total()
 
     def _refuse_if_long(self, answered_in_s: float) -> None:
         if answered_in_s * _MARGIN > self._max_wait_s:

@@ -36,33 +36,30 @@ class Row:
 
 
 class Item:
-    """An image that waits for an engine. Its future travels with it and is never cancelled.
+    """An image that waits for an engine. Whoever submitted it says what becomes of its outcome.
 
-    `answer`, `fail` and `abandon` are called on the event loop; lane threads only read.
+    All methods are called on the event loop; lane threads only read.
     """
-
-    __slots__ = ("abandoned", "caller", "deadline", "future", "picture", "ready_at_s")
 
     work = 1.0  # all images cost an engine the same
 
-    def __init__(self, picture: Picture, caller: Caller, deadline: Deadline, future: "asyncio.Future[Row]") -> None:
+    def __init__(self, picture: Picture, caller: Caller, deadline: Deadline) -> None:
         self.picture = picture
         self.caller = caller
         self.deadline = deadline
-        self.future = future
         self.abandoned = False
         self.ready_at_s = time.monotonic()
 
     def answer(self, row: Row) -> None:
-        if not self.future.done():  # else its engine hung, and its caller has the error
-            self.future.set_result(row)
+        """Called once, unless `fail` was called: an engine that hung may still answer."""
+        raise NotImplementedError
 
     def fail(self, error: ServingError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+        """May be called after there is an outcome, and has no effect then."""
+        raise NotImplementedError
 
     def abandon(self) -> None:
-        """Its caller has gone while a batch has it: it is left out if the batch is not laid out yet."""
+        """Nobody waits for it any more while a batch has it: it is left out if the batch is not laid out yet."""
         self.abandoned = True
 
 
@@ -85,7 +82,13 @@ class Batch:
     """
 
     def __init__(
-        self, items: Sequence[Item], reason: Reason, expected_s: float, start: Start, done: "Callable[[Batch], None]"
+        self,
+        items: Sequence[Item],
+        reason: Reason,
+        expected_s: float,
+        start: Start,
+        done: "Callable[[Batch], None]",
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.items = items
         self.reason = reason
@@ -98,7 +101,7 @@ class Batch:
         self._done = done
         self._wanted: Sequence[Item] = ()
         self._rows: Callable[[], Probabilities] | None = None
-        self._loop = items[0].future.get_loop()
+        self._loop = loop
 
     def prepare(self) -> None:
         """Lay the pictures out in memory, and begin where the engine can begin ahead. In a lane thread."""
@@ -111,7 +114,7 @@ class Batch:
         callers.
         """
         began_s = time.monotonic()
-        outcome = self._outcome() if self._wanted else _ABANDONED
+        outcome = self._outcome() if self._wanted else ABANDONED
         self.infer_s = time.monotonic() - began_s
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._deliver, outcome, began_s)
@@ -128,18 +131,18 @@ class Batch:
     def _deliver(self, outcome: Probabilities | ServingError, began_s: float) -> None:
         """On the event loop."""
         self.ran = len(self._wanted)
-        self.failed = outcome is not _ABANDONED and isinstance(outcome, ServingError)
+        self.failed = outcome is not ABANDONED and isinstance(outcome, ServingError)
         for index, item in enumerate(self._wanted):
             if isinstance(outcome, ServingError):
                 item.fail(outcome)
             else:
                 item.answer(Row(outcome[index], began_s - item.ready_at_s, self.infer_s, self.ran))
         for item in self.items:
-            item.fail(_ABANDONED)  # those without an outcome; nobody reads it
+            item.fail(ABANDONED)  # those without an outcome; nobody reads it
         self._done(self)
 
 
-_ABANDONED = ServingError(Code.INTERNAL, "The caller of this image has gone.")
+ABANDONED = ServingError(Code.INTERNAL, "The caller of this image has gone.")
 
 
 def _stacked(items: Sequence[Item]) -> Pixels:

@@ -1,23 +1,25 @@
 """Batcher: one model version's way from a permit to an answer. It admits images, and hands them to its device."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from bundle.images import Picture
 from server.errors import Code, ServingError
 from server.scheduling.admission import Admission
+from server.scheduling.asked import Asked
 from server.scheduling.batch import Batch, Item, Row, Start
 from server.scheduling.deadline import Deadline
 from server.scheduling.device import Device
 from server.scheduling.fair_queue import Caller
+from server.scheduling.forecast import NOW, Forecast
 from server.scheduling.latency import LatencyModel
 from server.scheduling.model_queue import ModelQueue
+from server.scheduling.permit import Permit, Retired
 
 _SICK_AFTER = 3  # failed batches in a row
 
 
-class Permit:
-    """The right to have one image answered: reserved before decoding, given back exactly once."""
+class _Permit:
+    """A permit of a batcher in this process."""
 
     __slots__ = ("_batcher", "_held", "caller", "deadline")
 
@@ -28,11 +30,6 @@ class Permit:
         self._held = True
 
     async def submit(self, picture: Picture) -> Row:
-        """The engine's answer. Never refused; raises ServingError when the engine fails, or time has run out.
-
-        When the caller is cancelled its image leaves the queue. If a batch has the image already, this returns when
-        that batch ends.
-        """
         return await self._batcher.submit(picture, self)
 
     def release(self) -> None:
@@ -64,7 +61,6 @@ class Batcher:
         self._device = device
         self._observe = observe
         self._faults = [0] * len(starts)  # in a row, by lane: engines that work must not hide one that fails
-        self._loop = asyncio.get_running_loop()
         device.attach(self.queue)
 
     @property
@@ -77,42 +73,66 @@ class Batcher:
         images: int,
         caller: Caller,
         deadline_s: float,
-        decoded_in_s: Callable[[int], float] = lambda images: 0.0,
+        decoded: Forecast = NOW,
         patient: bool = False,
     ) -> list[Permit]:
-        """A permit for each image, or none at all. `decoded_in_s`: how long until so many of them are decoded.
+        """A permit for each image, or none at all. `decoded`: when they will be ready for the engine.
 
-        Raises ServingError as `Admission.take` does, and ENGINE_FAILED where the engine hangs.
+        Raises ServingError as `Admission.take` does, and ENGINE_FAILED where the engine hangs. Raises Retired.
         """
         if self._device.hung:
             raise _hangs()
+        if self.admission.closed:
+            raise Retired
         self.admission.take(
             images,
             caller,
             deadline_s,
-            lambda images: self._answered_in_s(images, caller, decoded_in_s(images)),
+            lambda images: self._answered_in_s(images, caller, decoded.first_s if images == 1 else decoded.all_s),
             patient,
         )
-        return [Permit(self, caller, Deadline(deadline_s)) for _ in range(images)]
+        return [_Permit(self, caller, Deadline(deadline_s)) for _ in range(images)]
 
     async def submit(self, picture: Picture, permit: Permit) -> Row:
         """See `Permit.submit`."""
-        if self._device.hung:
-            raise _hangs()
-        item = Item(picture, permit.caller, permit.deadline, self._loop.create_future())
-        self._device.put(self.queue, item)
+        item = Asked(picture, permit.caller, permit.deadline, self.withdraw)
+        self.put(item)
         try:
-            await asyncio.wait((item.future,))
-        except asyncio.CancelledError:
-            if not self._device.withdraw(self.queue, item):
-                item.abandon()
-                await asyncio.wait((item.future,))
-                item.future.exception()  # mark it as seen, or asyncio logs it
-            raise
-        try:
-            return item.future.result()
+            return await item
         finally:
             del item  # its error would hold this frame, and the frame the error and the picture
+
+    def put(self, item: Item) -> None:
+        """Have an image answered for which there is a permit. It fails at once if the engine hangs."""
+        if self._device.hung:
+            item.fail(_hangs())
+        else:
+            self._device.put(self.queue, item)
+
+    def withdraw(self, item: Item) -> bool:
+        """Take an image out of the queue; False where a batch has it already."""
+        return self._device.withdraw(self.queue, item)
+
+    async def admit(
+        self, images: int, caller: Caller, deadline_s: float, decoded: Forecast, patient: bool
+    ) -> Sequence[Permit]:
+        """See `Queue.admit`."""
+        if not patient:
+            return self.reserve(images, caller, deadline_s, decoded)
+        waited = False
+        try:
+            while True:
+                try:
+                    return self.reserve(images, caller, deadline_s, decoded, patient)
+                except ServingError as error:
+                    if error.code is not Code.QUEUE_FULL:
+                        raise
+                waited = True
+                await self.admission.wait_for_permit(caller)
+        except BaseException:
+            if waited:
+                self.admission.pass_on()
+            raise
 
     async def retire(self) -> None:
         """Returns when all admitted images are answered, and the engine may go."""

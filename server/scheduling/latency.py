@@ -1,9 +1,8 @@
 """LatencyModel: predicts how long a batch takes from its number of images. It learns from every batch that is run."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
-
-import numpy as np
 
 _WEIGHT = 0.2  # of the newest measurement in the mean, for the largest size; smaller sizes count for less
 _HALF_LIFE_S = 10.0
@@ -52,5 +51,13 @@ class LatencyModel:
 
     def _expected_s(self, images: float) -> float:
         whole, rest = divmod(max(0, images), self._sizes[-1])
-        part_s = float(np.interp(rest, self._sizes, self._measured_s)) if rest else 0.0
-        return whole * self._measured_s[-1] + part_s
+        return whole * self._measured_s[-1] + (self._between_s(rest) if rest else 0.0)
+
+    def _between_s(self, images: float) -> float:
+        """Interpolated linearly; the time of the smallest size for less than that."""
+        at = bisect_left(self._sizes, images)
+        if at == 0 or self._sizes[at] == images:
+            return self._measured_s[at]
+        below, above = self._sizes[at - 1], self._sizes[at]
+        share = (images - below) / (above - below)
+        return (1 - share) * self._measured_s[at - 1] + share * self._measured_s[at]

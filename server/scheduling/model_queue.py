@@ -78,7 +78,8 @@ class ModelQueue:
         bound = self._in_time(items, now_s)
         self._bound += len(bound)
         reason = self._reason(items, bound, idle_since_s)
-        return Batch(bound, reason, self.needs_s(len(bound)), self._starts[lane], partial(self._count, lane))
+        done = partial(self._count, lane)
+        return Batch(bound, reason, self.needs_s(len(bound)), self._starts[lane], done, self._loop)
 
     def _take(self, now_s: float) -> list[Item]:
         """Up to a full batch of items. Those whose deadline cannot be met fail instead."""

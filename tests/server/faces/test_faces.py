@@ -51,6 +51,7 @@ def engine_of(demo: Path) -> tuple[files.Bundle, Engine]:
     return bundle, choose(bundle).engine
 
 
+@functools.cache
 def alone(demo: Path, photo: bytes) -> Probabilities:
     """The engine's answer to a photo by itself, (classes,)."""
     bundle, engine = engine_of(demo)
@@ -190,7 +191,7 @@ class Unhurried:
 
 
 @both
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), share=st.floats(0, 0.7))
 def test_of_64_at_once_whoever_stays_gets_the_own_answer_in_shared_batches(
     face: str, seed: int, share: float, demo: Path

@@ -15,8 +15,8 @@ import pytest
 from bundle import images
 from bundle.errors import BadImage
 from bundle.images import Pixels
-from server.app import HUNG
 from server.errors import ServingError
+from server.exit_codes import HUNG
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.scheduling.fair_queue import Caller
 from server.service import RequestOptions

@@ -214,5 +214,5 @@ async def test_where_all_connections_are_busy_a_new_one_is_refused_and_they_go_o
 
 
 async def until_busy(server: Running, images: int) -> None:
-    while server.app.parts.registry.activator.unanswered() != images:
+    while server.registry.activator.unanswered() != images:
         await asyncio.sleep(0)

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from server.app import STOPPED
+from server.exit_codes import STOPPED
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from tests.support.faces import held, rpc_outcome, running
 from tests.support.pictures import jpeg
@@ -125,7 +125,8 @@ async def test_streams_that_wait_for_room_all_end_when_the_server_leaves(demo: P
         photos = [[jpeg(10 * caller + number) for number in range(4)] for caller in range(3)]
         streams = [server.rpc.stub.ClassifyStream(requests(some)) for some in photos]
         collected = [asyncio.create_task(collect(stream)) for stream in streams]
-        await server.until("sesame_permits_taken", 2)  # the streams of one connection leave half of the places free
+        while await server.metric("sesame_permits_taken") < 2:  # 2 or 3 of 4, by how many bulk ones come first
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         server.app.leave()
         await asyncio.sleep(0.1)

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry
 from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server.app import HUNG
 from server.decoding.decoders import Decoders
 from server.decoding.threads import Threads
 from server.engines.choice import Choice
 from server.engines.engine import EngineFailed
 from server.errors import Code, ServingError
+from server.exit_codes import HUNG
 from server.metrics import Metrics
 from server.registry.loader import Loader, QueueLimits
 from server.scheduling.admission import Admission

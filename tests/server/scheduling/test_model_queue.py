@@ -10,7 +10,8 @@ import pytest
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.errors import Code, ServingError
-from server.scheduling.batch import Batch, Item, Reason, Row
+from server.scheduling.asked import Asked
+from server.scheduling.batch import Batch, Reason
 from server.scheduling.deadline import Deadline
 from server.scheduling.fair_queue import Caller
 from server.scheduling.latency import LatencyModel
@@ -32,9 +33,8 @@ class Queue:
         start = lambda pixels: partial(rows, pixels)  # noqa: E731
         self.queue = ModelQueue([start], LatencyModel(seconds), max(seconds), lambda *done: self.done.append(done))
 
-    def put(self, number: int, timeout_s: float = 60) -> Item:
-        future: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
-        item = Item(picture(number), Caller(), Deadline(time.monotonic() + timeout_s), future)
+    def put(self, number: int, timeout_s: float = 60) -> Asked:
+        item = Asked(picture(number), Caller(), Deadline(time.monotonic() + timeout_s), self.queue.withdraw)
         self.queue.put(item)
         return item
 
@@ -42,7 +42,8 @@ class Queue:
 async def answers(batch: Batch) -> list[float]:
     batch.prepare()
     batch.run()
-    return [float((await item.future).probabilities[0]) for item in batch.items]
+    items = [item for item in batch.items if isinstance(item, Asked)]
+    return [float((await item).probabilities[0]) for item in items]
 
 
 async def test_a_batch_is_bound_from_what_waits_and_counted_until_it_is_answered() -> None:
@@ -69,7 +70,7 @@ async def test_nothing_is_bound_where_no_image_can_be_answered_in_time() -> None
     item = queue.put(1, timeout_s=1)
     assert queue.queue.bind(0, None) is None
     with pytest.raises(ServingError) as late:
-        await asyncio.wait_for(item.future, 9)
+        await asyncio.wait_for(item, 9)
     assert late.value.code is Code.DEADLINE
     assert (queue.queue.waiting(), queue.queue.in_engine()) == (0, 0)
 
@@ -90,7 +91,7 @@ async def test_all_that_waits_can_be_failed() -> None:
     assert queue.queue.waiting() == 0
     for item in items:
         with pytest.raises(ServingError, match="hangs"):
-            item.future.result()
+            item.result()
 
 
 async def test_an_abandoned_item_does_not_reach_the_engine() -> None:
@@ -98,9 +99,9 @@ async def test_an_abandoned_item_does_not_reach_the_engine() -> None:
     gone, stays = queue.put(1), queue.put(2)
     batch = queue.queue.bind(0, None)
     assert batch
-    gone.abandon()
+    assert not gone.cancel()
     batch.prepare()
     batch.run()
-    row = await stays.future
+    row = await stays
     assert (float(row.probabilities[0]), row.batch, batch.ran) == (2, 1, 1)
-    assert isinstance(gone.future.exception(), ServingError)
+    assert isinstance(gone.exception(), ServingError)

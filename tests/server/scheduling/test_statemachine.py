@@ -87,16 +87,16 @@ class Registry:
 
     def __init__(self, loader: Loader, loaded: Loaded) -> None:
         self._loader, self._loaded = loader, loaded
-        self.all: list[ReadyModel] = [loader.serve(loaded)]
+        self.all = [loader.serve(loaded)]
         self.retiring: list[asyncio.Task[None]] = []
 
     def pick(self, model: str, version: str) -> ReadyModel:
-        return self.all[-1]
+        return self.all[-1][0]
 
     def reload(self) -> None:
-        old = self.all[-1]
+        _, old = self.all[-1]
         self.all.append(self._loader.serve(self._loaded))
-        self.retiring.append(asyncio.create_task(old.batcher.retire()))
+        self.retiring.append(asyncio.create_task(old.retire()))
 
 
 class Serving(RuleBasedStateMachine):
@@ -181,8 +181,8 @@ class Serving(RuleBasedStateMachine):
     @invariant()
     def no_permit_is_lost_or_made(self) -> None:
         if hasattr(self, "models"):
-            for ready in self.models.all:
-                assert 0 <= ready.batcher.admission.taken <= 24
+            for _, batcher in self.models.all:
+                assert 0 <= batcher.admission.taken <= 24
 
     def teardown(self) -> None:
         if not hasattr(self, "models"):
@@ -195,8 +195,8 @@ class Serving(RuleBasedStateMachine):
         if self.asked:
             _, hanging = await asyncio.wait([asked.task for asked in self.asked], timeout=20)
             assert not hanging
-        for ready in self.models.all:
-            await asyncio.wait_for(ready.batcher.admission.idle(), 20)
+        for _, batcher in self.models.all:
+            await asyncio.wait_for(batcher.admission.idle(), 20)
         await asyncio.wait_for(asyncio.gather(*self.models.retiring), 20)
         for asked in self.asked:
             self.judge(asked)
