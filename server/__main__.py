@@ -5,21 +5,27 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from bundle.errors import BundleError
-from server import doctor, options, process
-from server.app import LOAD_FAILED, App, handle_signals
-from server.compose import Parts, compose
+from server import options, process
+from server.exit_codes import LOAD_FAILED, USAGE_ERROR
 from server.listening import CannotListen
 from server.logs import Logs
 from server.settings import Settings, SettingsError
 
-USAGE_ERROR = 2
+if TYPE_CHECKING:
+    from server.compose import Parts
+
+Compose = Callable[[Settings], "Parts"]
+
+log = logging.getLogger("server")  # __name__ is __main__ here
+
+CHILDREN = "server.children"
 
 
-def main(compose: Callable[[Settings], Parts] = compose) -> None:
+def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
     """Exit codes: 0 all admitted work was answered, 1 some was not, 2 the settings cannot be used, 3 a model cannot be
-    loaded, 70 an engine hangs. Measurements pass their own `compose`.
+    loaded, 70 an engine hangs. Measurements pass their own `compose`, and the module of their own `children`.
     """
     parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
     parser.add_argument(
@@ -37,14 +43,15 @@ def main(compose: Callable[[Settings], Parts] = compose) -> None:
     except SettingsError as error:
         parser.exit(USAGE_ERROR, f"server: {error}\n")
     logs = Logs(chosen.log_level)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself logs what it does
-    process.give_memory_back()
-    process.allow_connections(chosen.max_connections)
-    logs.end_process(_report(chosen) if command == "doctor" else _serve(chosen, compose, logs))
+    if command == "doctor":
+        logs.end_process(_report(chosen))
+    logs.end_process(_serve_tree(chosen, children) if chosen.fronts else _serve(chosen, compose, logs))
 
 
 def _report(chosen: Settings) -> int:
     """Print the findings as they come. Exit codes: 0 nothing is wrong, 1 something is."""
+    from server import doctor
+
     bad = False
     for finding in doctor.findings(chosen):
         print(finding.line(), flush=True)
@@ -52,30 +59,42 @@ def _report(chosen: Settings) -> int:
     return 1 if bad else 0
 
 
-def _serve(chosen: Settings, compose: Callable[[Settings], Parts], logs: Logs) -> int:
+def _serve_tree(chosen: Settings, children: str) -> int:
+    """Several processes. This one stays small, so it imports neither faces nor engines."""
+    from server.tree import run_tree
+
+    try:
+        return run_tree(chosen, children)
+    except CannotListen as error:
+        log.error("%s", error)
+        return USAGE_ERROR
+
+
+def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
+    """One process."""
+    from bundle.errors import BundleError
+    from server.app import App, handle_signals
+    from server.compose import compose as compose_all
+
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself logs what it does
+    process.give_memory_back()
+    process.allow_connections(chosen.max_connections)
+
     async def run() -> int:
-        app = App(compose(chosen))
+        app = App((compose or compose_all)(chosen))
         app.parts.metrics.log_lines_dropped.set_function(logs.dropped)
         handle_signals(app, logs.end_process)
         return await app.run()
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=process.event_loop()) as runner:
             return runner.run(run())
     except BundleError as error:
-        logging.getLogger(__name__).error("%s", error)
+        log.error("%s", error)
         return LOAD_FAILED
     except CannotListen as error:
-        logging.getLogger(__name__).error("%s", error)
+        log.error("%s", error)
         return USAGE_ERROR
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:  # not on Windows
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":

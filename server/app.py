@@ -3,25 +3,23 @@
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable
 
 from server import process
 from server.compose import Parts
-from server.errors import Code, ServingError
+from server.exit_codes import CUT_SHORT, HUNG, LOAD_FAILED, STOPPED
+from server.http_server import http_server
 from server.lifecycle import Phase
-from server.listening import CannotListen, bracketed, http_server, listen
+from server.listening import CannotListen, bracketed, listen
 
 log = logging.getLogger(__name__)
-
-STOPPED = 0  # all admitted work was answered
-CUT_SHORT = 1  # some admitted work was not answered within `drain_limit_s`
-LOAD_FAILED = 3  # a model has no version that can be loaded, or the model repository cannot be read
-HUNG = 70  # an engine does not answer any more, or decode threads do not
 
 _DELIBERATE_S = 1.0
 """A second signal within this time of the first does not count: make and process groups deliver each one twice."""
 
-_BUILD_ENDS_IN_S = 4.0
+_BACKEND_ENDS_IN_S = 5.0  # a build of plans that is under way
+_LOOK_EVERY_S = 0.5
 _LAST_ANSWERS_S = 1.0  # for answers to be written, once the work is done
 _TRIM_EVERY_S = 1.0
 
@@ -35,14 +33,22 @@ class App:
         self._http = http_server(parts.rest.app, parts.connections, parts.settings.drain_limit_s)
         self._leaving = asyncio.Event()
         self._left_at_s: float | None = None
+        self._on_ready: Callable[[], None] = lambda: None
 
-    async def run(self, on_listening: Callable[[int, int], None] = lambda http_port, grpc_port: None) -> int:
+    async def run(
+        self,
+        on_listening: Callable[[int, int], None] = lambda http_port, grpc_port: None,
+        listener: socket.socket | None = None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> int:
         """Serve until `leave` is called; returns the exit code. Raises CannotListen.
 
-        `on_listening` is called with the ports of HTTP and gRPC as soon as they are open, before any bundle is loaded.
+        `on_listening` is called with the ports of HTTP and gRPC as soon as they are open, before any bundle is loaded,
+        and `on_ready` when the models can be served. `listener`: a socket for HTTP that listens already.
         """
         host = self._settings.host
-        listener = listen(host, self._settings.http_port)
+        self._on_ready = on_ready
+        listener = listener or listen(host, self._settings.http_port)
         http_port = listener.getsockname()[1]
         try:
             grpc_port = await self.parts.rpc.start(host, self._settings.grpc_port)
@@ -53,6 +59,7 @@ class App:
         on_listening(http_port, grpc_port)
         code = await self._live()
         drained = await self._drain(http)
+        self.parts.backend.close()
         self.parts.decoders.close()
         self.parts.aside.close()
         return code or drained
@@ -67,17 +74,15 @@ class App:
 
     async def _live(self) -> int:
         """Load and serve until there is a reason to leave; returns the exit code for that reason."""
-        loading = asyncio.create_task(self._load())
+        serving = asyncio.create_task(self._serve())
         leaving = asyncio.create_task(self._leaving.wait())
-        hanging = asyncio.create_task(self.parts.health.watch())
-        watching = asyncio.create_task(self._watch_repository(loading))
-        building = asyncio.create_task(self.parts.registry.plan_builds.run(loading))
+        hanging = asyncio.create_task(self._watch())
         trimming = asyncio.create_task(self._trim_memory())
         try:
-            await asyncio.wait((loading, leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
-            if loading.done() and not loading.result():
+            await asyncio.wait((serving, leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                await serving
                 return LOAD_FAILED
-            await asyncio.wait((leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
             if not hanging.done():
                 await self._become_unready(hanging)
             if hanging.done():
@@ -85,40 +90,29 @@ class App:
                 return HUNG
             return STOPPED
         finally:
-            for task in (loading, leaving, hanging, watching, building, trimming):
+            for task in (serving, leaving, hanging, trimming):
                 task.cancel()
-            await asyncio.wait((building,), timeout=_BUILD_ENDS_IN_S)
+            await asyncio.wait((serving,), timeout=_BACKEND_ENDS_IN_S)
 
-    async def _load(self) -> bool:
-        """Load all bundles. Returns False where the server shall not start with what could be loaded."""
-        repository = self.parts.registry.repository
-        await self.parts.registry.deployer.refresh()
-        failed = repository.unserved() or ([] if repository.names() else ["any model"])
-        if failed and not self._settings.keep_going:
-            log.error(
-                "stopping: no version of %s could be loaded; repair or remove it, or serve the others with "
-                "--keep-going",
-                ", ".join(failed),
-            )
-            return False
+    async def _serve(self) -> None:
+        """Returns where the server shall not start with what could be loaded."""
+        if not await self.parts.backend.load():
+            return
         if self.parts.lifecycle.phase is Phase.STARTING:
             self.parts.lifecycle.advance(Phase.SERVING)
             await self.parts.health.publish()
             process.freeze_objects()
+            self._on_ready()
             log.info("ready")
-        return True
+        await self.parts.backend.keep()
 
-    async def _watch_repository(self, loading: "asyncio.Task[bool]") -> None:
-        """Every `watch_s`, serve what the model repository holds then."""
-        await asyncio.wait((loading,))
-        while self._settings.watch_s:
-            await asyncio.sleep(self._settings.watch_s)
-            try:
-                await self.parts.registry.deployer.refresh()
-            except Exception:  # else nobody would look again, or hear of it
-                log.exception(
-                    "the model repository could not be looked at; the next time is in %d s", self._settings.watch_s
-                )
+    async def _watch(self) -> None:
+        """Returns when only a new process helps."""
+        while not any(watch.complaint for watch in self.parts.watches):
+            await self.parts.health.publish()
+            for watch in self.parts.watches:
+                watch.look()
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _trim_memory(self) -> None:
         trimmer = process.Trimmer()
@@ -136,10 +130,11 @@ class App:
 
     async def _give_up(self) -> None:
         """An engine hangs: fail its callers, and let other admitted work end. Then a new process must take over."""
-        log.critical("%s; leaving", self.parts.health.complaint())
+        complaints = [watch.complaint for watch in self.parts.watches if watch.complaint]
+        log.critical("%s; leaving", "; ".join(complaints))
         self.parts.lifecycle.break_down()
-        for device in self.parts.health.hanging():
-            device.give_up(ServingError(Code.ENGINE_FAILED, "The engine does not answer: send the request again."))
+        for watch in self.parts.watches:
+            watch.give_up()
         await self.parts.health.publish()
         await self._wait_until_idle(self._settings.drain_limit_s)
 
@@ -150,7 +145,7 @@ class App:
         self.parts.rest.end_receiving()
         limit_s = self._settings.drain_limit_s
         await asyncio.gather(self._stop_rpc(limit_s), self._stop_http(http, limit_s))
-        cut_short = self.parts.registry.activator.unanswered() > 0
+        cut_short = self.parts.backend.unanswered() > 0
         totals = " ".join(f"{name}={count}" for name, count in self.parts.metrics.totals().items())
         log.info("stopped%s images %s", ": some admitted work was cut short" if cut_short else "", totals)
         return CUT_SHORT if cut_short else STOPPED
@@ -171,7 +166,7 @@ class App:
     async def _wait_until_idle(self, limit_s: float) -> bool:
         """Returns True when all admitted work is answered, False where it takes longer than the limit."""
         try:
-            await asyncio.wait_for(self.parts.registry.activator.idle(), limit_s)
+            await asyncio.wait_for(self.parts.backend.idle(), limit_s)
         except TimeoutError:
             return False
         return True

@@ -1,54 +1,30 @@
 """Compose: builds the parts of the server from its settings and connects them."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
-from bundle.files import Bundle
 from server import cores
+from server.backend import Backend
+from server.compose_models import Choose, compose_models
 from server.cores import Shares
 from server.decoding.decoders import Decoders
 from server.decoding.threads import Threads
-from server.engines import table
-from server.engines.choice import Choice, Chooser
-from server.engines.machine import Machine
-from server.engines.measurements import MeasurementCache
-from server.engines.table import Kind
-from server.engines.timings import Timings
 from server.health import Health
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
 from server.receiving import ReceiveBudget
-from server.registry.activator import Activator
-from server.registry.deployer import Deployer
-from server.registry.loader import Loader, QueueLimits
-from server.registry.plan_builds import PlanBuilds, commands
-from server.registry.repository import Repository
+from server.registry.catalogue import Catalogue
 from server.rest import AdminFace, RestFace
+from server.rest.admin import Operations
 from server.rest.connections import Connections
 from server.rpc import RpcFace
-from server.scheduling.device import Device
 from server.service import Classifier, Limits
 from server.settings import Settings
-from trt.gpus import Gpu, NoGpu, gpus
-from trt.store import Store, resolved
-
-log = logging.getLogger(__name__)
-
-Choose = Callable[[Bundle], Choice]
-
-
-@dataclass(frozen=True)
-class Registry:
-    """The parts that know, load and unload models."""
-
-    repository: Repository
-    activator: Activator
-    deployer: Deployer
-    plan_builds: PlanBuilds
+from server.watch import DecodeWatch, Watch
+from trt.gpus import Gpu
 
 
 @dataclass(frozen=True)
@@ -63,60 +39,74 @@ class Parts:
     lifecycle: Lifecycle
     aside: Threads
     decoders: Decoders
-    registry: Registry
+    backend: Backend
     health: Health
+    watches: Sequence[Watch]
     connections: Connections
     rest: RestFace
     rpc: RpcFace
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
-    """Call it on the event loop. Raises BundleError where there is nothing to serve.
+    """The parts of a server in one process. See `compose_models` for the arguments and what is raised."""
+    ground = _Ground(settings)
+    models = compose_models(settings, ground.shares, ground.decoders, ground.metrics, choose, gpus)
+    registry = models.registry
 
-    `choose` decides on the engine of a bundle instead of the settings; `gpus` are used instead of those CUDA shows.
-    """
-    gpus = usable_gpus(settings.engine) if gpus is None else gpus
-    shares = cores.shares(settings.decode_threads, settings.engine_threads)
-    metrics, lifecycle, aside = Metrics(CollectorRegistry()), Lifecycle(), Threads(1, "aside")
-    decoders = _decoders(settings, shares, aside)
-    devices = _devices(gpus)
-    registry = _registry(settings, choose, gpus, shares, devices, decoders, metrics)
-    classifier = Classifier(registry.repository, decoders, lifecycle, _limits(settings))
+    async def exposition() -> bytes:
+        return generate_latest(ground.metrics.registry)
+
+    return _with_faces(ground, registry.repository, registry, registry.deployer, [models.watch], exposition)
+
+
+def compose_front(settings: Settings, control: str) -> Parts:
+    """The parts of a front, whose models are in the core at the control socket of that name."""
+    from server.processes.mirror import Mirror  # only Linux has what these need
+    from server.processes.remote_backend import RemoteBackend
+    from server.processes.remote_deployer import RemoteDeployer
+
+    ground = _Ground(settings)
+    mirror = Mirror(
+        settings.default_model, ground.decoders, Threads(1, "load"), ground.metrics, settings.remember_images
+    )
+    backend = RemoteBackend(control, mirror, ground.metrics)
+    deployer = RemoteDeployer(backend, mirror)
+    return _with_faces(ground, mirror, backend, deployer, [], backend.exposition, shared_port=True)
+
+
+class _Ground:
+    """What faces and models share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.shares = cores.shares(settings.decode_threads, settings.engine_threads)
+        self.metrics = Metrics(CollectorRegistry())
+        self.lifecycle = Lifecycle()
+        self.aside = Threads(1, "aside")
+        self.decoders = _decoders(settings, self.shares, self.aside)
+
+
+def _with_faces(
+    ground: _Ground,
+    catalogue: Catalogue,
+    backend: Backend,
+    operations: Operations,
+    watches: Sequence[Watch],
+    exposition: Callable[[], Awaitable[bytes]],
+    shared_port: bool = False,
+) -> Parts:
+    settings, metrics, lifecycle = ground.settings, ground.metrics, ground.lifecycle
+    aside, decoders = ground.aside, ground.decoders
+    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings))
     budget = ReceiveBudget(settings.receive_bytes)
     _show(metrics, budget, decoders)
-    rpc = RpcFace(classifier, registry.repository, metrics, budget, aside, settings.max_connections)
-    health = Health(
-        lifecycle,
-        registry.repository,
-        list(devices.values()),
-        decoders,
-        settings.engine_limit_s,
-        rpc.set_ready,
-        metrics.decodes_given_up.inc,
-        settings.strict_readiness,
-    )
-    admin = AdminFace(registry.deployer, registry.repository, settings.admin_token) if settings.admin_token else None
-    rest = RestFace(classifier, registry.repository, health, metrics, budget, aside, version("sesame"), admin)
+    rpc = RpcFace(classifier, catalogue, metrics, budget, aside, settings.max_connections, shared_port)
+    health = Health(lifecycle, catalogue, rpc.set_ready, settings.strict_readiness)
+    admin = AdminFace(operations, catalogue, settings.admin_token) if settings.admin_token else None
+    rest = RestFace(classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition)
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
-    return Parts(settings, metrics, lifecycle, aside, decoders, registry, health, connections, rest, rpc)
-
-
-def usable_gpus(engine: str) -> Sequence[Gpu]:
-    """The GPUs that this process may use; none where the operator chose a CPU engine: CUDA is then not touched."""
-    if not table.wants_gpus(engine):
-        return []
-    try:
-        return gpus()
-    except NoGpu as reason:
-        log.debug("no GPU: %s", reason)  # no warning: most machines have none; the doctor reports a broken driver
-        return []
-
-
-def _devices(gpus: Sequence[Gpu]) -> dict[Kind, Device]:
-    devices: dict[Kind, Device] = {"cpu": Device("cpu")}
-    if gpus:
-        devices["gpu"] = Device("gpu", len(gpus))
-    return devices
+    all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
+    return Parts(settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc)
 
 
 def _decoders(settings: Settings, shares: Shares, aside: Threads) -> Decoders:
@@ -128,37 +118,6 @@ def _decoders(settings: Settings, shares: Shares, aside: Threads) -> Decoders:
         settings.exact_pixels,
         settings.decode_limit_s,
     )
-
-
-def _registry(
-    settings: Settings,
-    choose: Choose | None,
-    gpus: Sequence[Gpu],
-    shares: Shares,
-    devices: Mapping[Kind, Device],
-    decoders: Decoders,
-    metrics: Metrics,
-) -> Registry:
-    cache_dir = resolved(settings.cache_dir)
-    machine = Machine(shares.engine, gpus, Store(cache_dir), settings.max_batch)
-    chooser = Chooser(machine, settings.engine, settings.precision, MeasurementCache(cache_dir / "choices.json"))
-    timings = Timings(MeasurementCache(cache_dir / "batches.json"), shares.engine, tuple(gpu.name for gpu in gpus))
-    limits = QueueLimits(
-        settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images
-    )
-    loader = Loader(choose or chooser, devices, decoders, limits, metrics, timings.measure)
-    repository = Repository(settings.model_repository, settings.default_model, metrics)
-    threads = Threads(1, "load")
-    activator = Activator(loader, threads)
-    deployer = Deployer(repository, activator, threads, settings.keep_versions)
-    plan_builds = PlanBuilds(
-        repository,
-        deployer,
-        lambda engine: settings.build_plans and machine.could_have_plans(settings.engine, engine),
-        machine.has_plans,
-        commands(gpus, settings.max_batch, settings.precision, cache_dir),
-    )
-    return Registry(repository, activator, deployer, plan_builds)
 
 
 def _limits(settings: Settings) -> Limits:

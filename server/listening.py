@@ -1,54 +1,48 @@
-"""Listening: the socket that REST listens on, and the uvicorn server that answers there."""
+"""Listening: the socket that REST listens on, and the one that keeps gRPC's port for this server."""
 
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
-
-import uvicorn
-from starlette.types import ASGIApp
-
-from server.rest.connections import Connections
-from server.rest.protocol import factory
 
 _BACKLOG = 2048  # uvicorn's own default
-_KEEP_ALIVE_S = 75  # longer than proxies keep a connection: otherwise they would send into one that is closing
 
 
 class CannotListen(Exception):
     """The address is not known or the port is taken. The message says what to change."""
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: they end the process by the signal, and `App` owns the exit code."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def http_server(app: ASGIApp, connections: Connections, drain_limit_s: int) -> HttpServer:
-    """A server for `app` that counts and limits its connections in `connections`."""
-    config = uvicorn.Config(
-        app,
-        http=factory(connections),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=drain_limit_s,
-    )
-    return HttpServer(config)
-
-
 def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket; on `::` it accepts IPv4 too. Raises CannotListen.
 
-    uvicorn can open its own socket, but it ends the process where the port is taken.
+    uvicorn can open its own socket, but it ends the process where the port is taken. Processes that inherit this
+    socket share its connections: each goes to the one that accepts it.
     """
+    return _open(host, port, "HTTP", "--http-port")
+
+
+def reserve_grpc_port(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen, and keeps the port for this user's gRPC servers with `grpc.so_reuseport`.
+
+    Port 0 takes a free one. Nobody else can take the port while the socket is open, nor a second guard. Whoever else
+    runs as this user and sets SO_REUSEPORT can: Linux has no narrower limit. Raises CannotListen.
+    """
+    with _open(host, port, "gRPC", "--grpc-port") as proof:  # only as a listener is it compared with everybody
+        proof.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # from now on the guard may be beside it
+        guard = socket.socket(proof.family)
+        with contextlib.ExitStack() as undo:
+            undo.callback(guard.close)
+            guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside closed connections of a past server
+            if proof.family == socket.AF_INET6:
+                only = proof.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+            guard.bind(proof.getsockname())
+            guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # but not beside others that set it
+            undo.pop_all()
+    return guard
+
+
+def _open(host: str, port: int, protocol: str, option: str) -> socket.socket:
     try:
         families = {found[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
@@ -57,9 +51,9 @@ def listen(host: str, port: int) -> socket.socket:
     except socket.gaierror as error:
         raise CannotListen(f"The address {host} is not known ({error.strerror}): choose another --host") from error
     except OSError as error:
-        cure = "another port with --http-port" if error.errno == errno.EADDRINUSE else "another --host or --http-port"
+        cure = f"another port with {option}" if error.errno == errno.EADDRINUSE else f"another --host or {option}"
         where = f"{bracketed(host)}:{port}"
-        raise CannotListen(f"HTTP cannot listen on {where} ({error.strerror}): choose {cure}") from error
+        raise CannotListen(f"{protocol} cannot listen on {where} ({error.strerror}): choose {cure}") from error
 
 
 def bracketed(host: str) -> str:

@@ -9,7 +9,6 @@ from typing import NoReturn
 
 _MAX_LINES = 10_000
 _LAST_LINES_S = 1.0
-_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class DroppingHandler(QueueHandler):
@@ -29,12 +28,14 @@ class DroppingHandler(QueueHandler):
 class Logs:
     """The log of the process. Any thread may log; one thread of its own writes the lines."""
 
-    def __init__(self, level: str) -> None:
+    def __init__(self, level: str, process: str = "") -> None:
+        """`process`: the name of this one, where several write to the same stderr."""
         self._lines: queue.Queue[logging.LogRecord] = queue.Queue(_MAX_LINES)
         self._handler = DroppingHandler(self._lines)
         self._handler.setFormatter(logging.Formatter("%(message)s"))  # the writer adds the rest
         writer = logging.StreamHandler(sys.stderr)
-        writer.setFormatter(logging.Formatter(_FORMAT))
+        name = f"{process} %(name)s" if process else "%(name)s"
+        writer.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(message)s"))
         logging.basicConfig(level=level.upper(), handlers=[self._handler], force=True)
         logging.captureWarnings(True)
         QueueListener(self._lines, writer).start()

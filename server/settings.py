@@ -1,6 +1,7 @@
 """Settings: all that an operator can set, each by an option `--name` or an environment variable `SESAME_NAME`."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ class Settings:
     host: str = _setting("127.0.0.1", "address or host name to listen on; :: listens on all IPv6 and IPv4 addresses")
     http_port: int = _setting(8000, "port of REST; 0 takes any free port", 0, 65535)
     grpc_port: int = _setting(8001, "port of gRPC; 0 takes any free port", 0, 65535)
+    fronts: int = _setting(
+        0, "processes that receive, decode and answer, beside one with the engines; 0: one process does it all", 0, 64
+    )
     model_repository: Path = _setting(Path("model_repository"), "folder with the bundles to serve")
     default_model: str = _setting("", "the model for requests that name none")
     keep_versions: int = _setting(1, "newest versions of each model to serve, besides those asked for; 0 serves all", 0)
@@ -74,6 +78,8 @@ class Settings:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise SettingsError(f"{name} must be {_either(known)}, not {getattr(self, name)!r}.")
+        if self.fronts and sys.platform != "linux":
+            raise SettingsError("fronts needs Linux: serve with one process, --fronts 0.")
         if self.admin_token and len(self.admin_token) < 16:
             raise SettingsError("admin_token must have at least 16 characters: make one with 'openssl rand -hex 16'.")
         if self.default_timeout_ms > self.max_timeout_ms:

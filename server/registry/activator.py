@@ -2,23 +2,36 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from bundle.errors import BundleError
 from server.decoding.threads import Threads
 from server.engines.engine import EngineFailed
 from server.registry.entry import Entry
 from server.registry.loader import Loaded, Loader, ReadyModel
+from server.scheduling.batcher import Batcher
 
 log = logging.getLogger(__name__)
+
+
+Offer = Callable[[Entry, Loaded], Awaitable[None]]
+
+
+async def to_nobody(entry: Entry, loaded: Loaded) -> None:
+    """In one process, nobody else has to know."""
 
 
 class Activator:
     """Runs on the event loop; only `_load` runs in the loading thread."""
 
-    def __init__(self, loader: Loader, threads: Threads) -> None:
+    def __init__(self, loader: Loader, threads: Threads, offer: Offer = to_nobody) -> None:
+        """`offer` returns when all who answer requests can do so with the loaded version; raises BundleError where they
+        cannot.
+        """
         self._loader = loader
         self._threads = threads
-        self._in_use: set[ReadyModel] = set()  # those that serve, and those that answer their last requests
+        self._offer = offer
+        self._in_use: dict[ReadyModel, Batcher] = {}  # those that serve, and those that answer their last requests
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def activate(self, entry: Entry) -> None:
@@ -29,13 +42,14 @@ class Activator:
         entry.begin()
         try:
             loaded = await self._threads.run(self._load, entry)
+            await self._offer(entry, loaded)
         except Exception as error:  # a runtime may raise anything for a graph that it cannot run
             known = isinstance(error, BundleError | EngineFailed)
             entry.fail(str(error) if known else "no engine could be made of it: see the log")
             log.error("model failed name=%s version=%s: %s", entry.name, entry.version, error, exc_info=not known)
             return
-        ready = self._loader.serve(loaded)
-        self._in_use.add(ready)
+        ready, batcher = self._loader.serve(loaded)
+        self._in_use[ready] = batcher
         replaced = entry.succeed(ready)
         log.info("model ready name=%s version=%s engine=%s", entry.name, entry.version, loaded.engine.name)
         if replaced:
@@ -49,12 +63,16 @@ class Activator:
 
     def unanswered(self) -> int:
         """Images admitted to any model and not yet answered."""
-        return sum(ready.batcher.admission.taken for ready in self._in_use)
+        return sum(batcher.admission.taken for batcher in self._in_use.values())
 
     async def idle(self) -> None:
         """Returns when all that was admitted is answered."""
-        for ready in list(self._in_use):
-            await ready.batcher.admission.idle()
+        for batcher in list(self._in_use.values()):
+            await batcher.admission.idle()
+
+    def batcher(self, ready: ReadyModel) -> Batcher:
+        """The queue of a model that serves, or answers its last requests."""
+        return self._in_use[ready]
 
     def _load(self, entry: Entry) -> Loaded:
         loaded = self._loader.load(entry.path)
@@ -67,8 +85,8 @@ class Activator:
 
     def _retire(self, ready: ReadyModel, message: str = "") -> "asyncio.Task[None]":
         async def retire() -> None:
-            await ready.batcher.retire()
-            self._in_use.discard(ready)
+            await self._in_use[ready].retire()
+            del self._in_use[ready]
             if message:
                 log.info(message)
 

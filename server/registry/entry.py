@@ -64,7 +64,7 @@ class Entry:
 
     def answers(self) -> bool:
         """Whether it is ready and its engine does not fail at present."""
-        return self.ready is not None and not self.ready.batcher.sick
+        return self.ready is not None and not self.ready.queue.sick
 
     def observe(self, files: Signature | None) -> None:
         """Note the files that are there now; None: the folder is gone.

@@ -1,14 +1,16 @@
 """Loader: turns a bundle's folder into a model that answers: verified, on an engine, warmed up and checked."""
 
+import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from bundle import files
 from bundle.files import Bundle
+from bundle.manifest import Preprocessing
 from bundle.parity import Parity
-from server.decoding.decoders import Decoders
 from server.engines import batch_size, probe_check
 from server.engines.choice import Choice
 from server.engines.engine import Engine, start
@@ -18,6 +20,7 @@ from server.scheduling.admission import Admission
 from server.scheduling.batcher import Batcher
 from server.scheduling.device import Device
 from server.scheduling.latency import LatencyModel
+from server.scheduling.permit import Queue
 from server.scheduling.single_flight import SingleFlight
 
 
@@ -25,13 +28,15 @@ from server.scheduling.single_flight import SingleFlight
 class Loaded:
     """A bundle and its engines. `parity`: of the engine that differs most from the bundle's reference answers.
 
-    `batch_s`: seconds by batch size, up to the batch size that is fastest per image.
+    `batch_s`: seconds by batch size, up to the batch size that is fastest per image. `number` tells the loads of a
+    process apart.
     """
 
     bundle: Bundle
     choice: Choice
     parity: Parity
     batch_s: dict[int, float]
+    number: int = field(default_factory=itertools.count(1).__next__)
 
     @property
     def engine(self) -> Engine:
@@ -47,7 +52,7 @@ class ReadyModel:
     """A model version that answers."""
 
     loaded: Loaded
-    batcher: Batcher
+    queue: Queue
     single_flight: SingleFlight
     metrics: ModelMetrics
 
@@ -71,6 +76,18 @@ def measure(engine: Engine, bundle: Bundle, max_batch: int) -> dict[int, float]:
     return batch_size.measure(engine, bundle.probe.pixels, max_batch)
 
 
+class Decoding(Protocol):
+    """What a loader asks of the decoders."""
+
+    def warm_up(self, preprocessing: Preprocessing) -> None:
+        """Measure how long a photo takes. Slow: for a thread."""
+        ...
+
+    def left_s(self) -> float:
+        """How long until all photos that wait, or are being decoded, are done."""
+        ...
+
+
 class Loader:
     """Loads bundles, and connects each to the device that its engines run on."""
 
@@ -78,7 +95,7 @@ class Loader:
         self,
         choose: Callable[[Bundle], Choice],
         devices: Mapping[Kind, Device],
-        decoders: Decoders,
+        decoding: Decoding,
         limits: QueueLimits,
         metrics: Metrics,
         measure: Measure = measure,
@@ -86,7 +103,7 @@ class Loader:
         self._choose = choose
         self._measure = measure
         self._devices = devices
-        self._decoders = decoders
+        self._decoding = decoding
         self._limits = limits
         self._metrics = metrics
 
@@ -97,10 +114,10 @@ class Loader:
         parities = [probe_check.check(engine, bundle.probe, self._limits.max_batch) for engine in choice.engines]
         # all processors of a device are of one kind: the first one's times hold for all, and LatencyModel corrects them
         batch_s = self._measure(choice.engine, bundle, self._limits.max_batch)
-        self._decoders.warm_up(bundle.manifest.preprocessing)
+        self._decoding.warm_up(bundle.manifest.preprocessing)
         return Loaded(bundle, choice, max(parities, key=lambda parity: parity.max_dp), batch_s)
 
-    def serve(self, loaded: Loaded) -> ReadyModel:
+    def serve(self, loaded: Loaded) -> tuple[ReadyModel, Batcher]:
         """Give the model its queue. Call it on the event loop."""
         manifest = loaded.bundle.manifest
         metrics = self._metrics.of(manifest.name, manifest.version)
@@ -114,6 +131,6 @@ class Loader:
             lambda batch: metrics.dispatched(batch.ran, batch.reason),
         )
         metrics.watch(
-            lambda: admission.taken, batcher.queue.waiting, lambda: self._decoders.left_s() + batcher.drain_s()
+            lambda: admission.taken, batcher.queue.waiting, lambda: self._decoding.left_s() + batcher.drain_s()
         )
-        return ReadyModel(loaded, batcher, SingleFlight(self._limits.remembered), metrics)
+        return ReadyModel(loaded, batcher, SingleFlight(self._limits.remembered), metrics), batcher

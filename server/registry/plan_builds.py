@@ -51,9 +51,8 @@ class PlanBuilds:
         self._commands = commands
         self._checked: set[tuple[Path, Signature | None]] = set()
 
-    async def run(self, loading: "asyncio.Task[bool]") -> None:
-        """Once loading is done, look for versions without a plan until cancelled; a running build is then ended."""
-        await asyncio.wait((loading,))
+    async def run(self) -> None:
+        """Look for versions without a plan until cancelled; a running build is then ended."""
         while True:
             for entry in self._repository.entries():
                 if entry.ready and (entry.path, entry.tried) not in self._checked:

@@ -20,7 +20,8 @@ _LOOK_S = 0.05
 _PIPED_BYTES = 4096
 _FILES = 1024  # that a process may have open unless it asks for more: what most machines begin with
 _LISTENING = re.compile(r"listening http=http://\S+?:(\d+) grpc=\S+?:(\d+)")
-_READY = re.compile(r"ready$", re.MULTILINE)
+_READY = re.compile(r" server\.app ready$", re.MULTILINE)
+_FRONT = re.compile(r" front-\d+ started ")
 
 
 class ServerFailed(Exception):
@@ -66,7 +67,7 @@ class Server:
         return self._process.poll() is None
 
     def memory_bytes(self) -> int:
-        """Resident now; 0 where the process has ended."""
+        """Resident now, with its children; 0 where the process has ended."""
         return _memory_bytes(self.pid)
 
     def terminate(self) -> None:
@@ -98,7 +99,7 @@ class Server:
             self._read_pipe()
             log = self.log()
             listening = _LISTENING.search(log)
-            if listening and _READY.search(log):
+            if listening and len(_READY.findall(log)) >= max(1, len(_FRONT.findall(log))):
                 return int(listening[1]), int(listening[2])
         raise ServerFailed(f"The server did not become ready:\n{self.log()}")
 
@@ -133,11 +134,13 @@ class Memory:
 
 
 def _memory_bytes(pid: int) -> int:
+    """Of a process and its children. What they share is counted for each."""
     try:
         fields = Path(f"/proc/{pid}/statm").read_text().split()  # proc_pid_statm(5): the second is resident pages
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return 0
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") + sum(_memory_bytes(int(child)) for child in children)
 
 
 def _command(folder: Path, options: Sequence[str]) -> list[str]:

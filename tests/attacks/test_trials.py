@@ -6,7 +6,7 @@ from tests.attacks.table import ATTACKS
 from tests.attacks.trial import tried
 from tests.support import fast
 
-_SECONDS = 3.0
+_SECONDS = 2.0
 _CHOSEN = (
     ("exif segments", "rest"),
     ("bulk of 49 MP", "rpc"),

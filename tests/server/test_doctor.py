@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle import files
+from bundle import fast_jpeg, files
 from server import cores, doctor
 from server.settings import Settings
 from tests.conftest import REPOSITORY
@@ -26,6 +26,16 @@ def test_the_demo_is_tried_in_every_engine_that_is_installed(demo: Path) -> None
     tried = found["demo/1 onnxruntime-cpu fp32"]
     assert "images/s in batches of" in tried.message
     assert not any(finding.cure for finding in found.values())
+
+
+def test_the_decoder_of_jpegs_is_named_and_what_would_be_faster(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_jpeg, "AVAILABLE", False)
+    found = findings(demo.parents[1])["JPEG decoder"]
+    assert "pip install simplejpeg cykooz-resizer" in found.message
+    assert not found.cure
+    monkeypatch.undo()
+    if fast_jpeg.AVAILABLE:
+        assert findings(demo.parents[1])["JPEG decoder"].message.startswith("simplejpeg ")
 
 
 def test_a_damaged_bundle_and_one_whose_probe_is_not_kept_are_reported_apart(demo: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server.app import HUNG
 from server.engines.choice import Choice
+from server.exit_codes import HUNG
 from tests.support.faces import Held, held, running
 from tests.support.pictures import jpeg
 

@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from bundle import files
-from server.app import LOAD_FAILED, STOPPED, handle_signals
+from server.app import handle_signals
 from server.engines.choice import Choice
+from server.exit_codes import LOAD_FAILED, STOPPED
 from server.lifecycle import Lifecycle, Phase
 from tests.support.faces import choose, held, running
 from tests.support.pictures import jpeg

@@ -24,6 +24,7 @@ from server.engines.choice import Choice
 from server.engines.onnxruntime_cpu import OrtCpuEngine
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.pb.sesame.v1 import classifier_pb2_grpc as pb_grpc
+from server.registry.registry import Registry
 from server.settings import Settings
 from tests.support import fast
 from tests.support.contract import ContractCheck
@@ -149,6 +150,12 @@ class Running:
     rest: RestClient
     rpc: RpcClient
 
+    @property
+    def registry(self) -> Registry:
+        """The models, which are in this process."""
+        assert isinstance(self.app.parts.backend, Registry)
+        return self.app.parts.backend
+
     def client(self, face: str) -> Client:
         clients: dict[str, Client] = {"rest": self.rest, "rpc": self.rpc}
         return clients[face]
@@ -166,7 +173,7 @@ class Running:
 
     async def until_ready(self) -> None:
         while not await self.rest.ready():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
 
 
 def choose(bundle: Bundle) -> Choice:
@@ -178,6 +185,13 @@ PATIENT = {"max_wait_ms": 600_000, "default_timeout_ms": 600_000, "max_timeout_m
 """However slow the machine, what is sent at once is admitted, as far as the queue has places."""
 
 
+REAL = (choose, None)
+"""Choices of engines that compute the bundle's graph. An engine of a test's own may have any speed."""
+
+_measured: dict[str, bytes] = {}
+"""Files of the cache folder by name, as the last server with a real engine left them."""
+
+
 @asynccontextmanager
 async def running(
     bundles: Path,
@@ -186,19 +200,27 @@ async def running(
     gpus: int = 0,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """Start a server on free ports and stop it at the end. It is patient if not told otherwise."""
+    """Start a server on free ports and stop it at the end. It is patient if not told otherwise.
+
+    It is a second start as far as real engines on the CPU go: what others of this process measured is remembered.
+    """
     fast.leave("starts a server")
-    cache = tempfile.TemporaryDirectory()  # a test shall not remember what another one measured
+    cache = tempfile.TemporaryDirectory()
+    remembers = choose in REAL and not gpus
+    for file, content in _measured.items() if remembers else ():
+        (Path(cache.name) / file).write_bytes(content)
     defaults = Settings(model_repository=bundles, http_port=0, grpc_port=0, cache_dir=Path(cache.name))
     chosen = dataclasses.replace(defaults, **(PATIENT | settings))
     app = App(compose(chosen, choose, [Gpu(number, "a fake", "9.0", 132, "13.1") for number in range(gpus)]))
     ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
     http_port, grpc_port = await ports
+    hooks: dict[str, list[Callable[..., Any]]] = {
+        "response": [ContractCheck("with admin" if chosen.admin_token else "without")]
+    }
+    address = f"http://127.0.0.1:{http_port}"
     async with (
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{http_port}", timeout=120, event_hooks={"response": [ContractCheck()]}
-        ) as http,
+        httpx.AsyncClient(base_url=address, timeout=120, event_hooks=hooks, verify=False) as http,  # no TLS here
         grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
     ):
         server = Running(app, http_port, grpc_port, task, RestClient(http), RpcClient(channel))
@@ -209,6 +231,8 @@ async def running(
         finally:
             app.leave()
             await task
+            if remembers:
+                _measured.update({path.name: path.read_bytes() for path in Path(cache.name).glob("*.json")})
             cache.cleanup()
 
 

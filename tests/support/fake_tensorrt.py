@@ -4,9 +4,11 @@ Its plans contain the ONNX graph, which ONNX Runtime computes on the CPU. `state
 """
 
 import ctypes
+import functools
+import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from importlib.machinery import ModuleSpec
@@ -16,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 
 from tests.support.fake_cuda import Device, Stream
 
@@ -283,7 +286,7 @@ class IExecutionContext:
 
         def work() -> None:
             pixels = np.array((ctypes.c_uint8 * int(np.prod(shape))).from_address(source)).reshape(shape)
-            rows = self._engine.session.run(None, {"pixels": pixels})[0]
+            rows = self._engine.answers(pixels)
             if state.wrong_size == shape[0]:
                 rows = rows[::-1].copy()
             ctypes.memmove(target, rows.ctypes.data, rows.nbytes)
@@ -303,13 +306,28 @@ class EngineInspector:
         return json.dumps({"Layers": rows}) if granted("inspect") else "{}"
 
 
+@functools.lru_cache(maxsize=4)
+def _remembering(model: bytes) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """The function that a graph computes. It computes equal pixels once: most tests compare the same few images."""
+    session = onnxruntime.InferenceSession(model)
+    known: dict[tuple[bytes, int], NDArray[np.float32]] = {}
+
+    def answers(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        key = (hashlib.sha256(pixels.tobytes()).digest(), len(pixels))
+        if key not in known:
+            known[key] = session.run(None, {"pixels": pixels})[0]
+        return known[key]
+
+    return answers
+
+
 class ICudaEngine:
     num_io_tensors = 2
 
     def __init__(self, batches: Sequence[int], model: bytes) -> None:
         self.batches = batches
         self.model = onnx.load_from_string(model)
-        self.session = onnxruntime.InferenceSession(model)
+        self.answers = _remembering(model)
         self.num_optimization_profiles = len(batches)
 
     def get_tensor_name(self, index: int) -> str:

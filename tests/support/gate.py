@@ -13,10 +13,11 @@ from bundle.predictions import Probabilities
 from server.engines.per_core import Run
 from server.scheduling.admission import Admission
 from server.scheduling.batch import Batch, Start
-from server.scheduling.batcher import Batcher, Permit
+from server.scheduling.batcher import Batcher
 from server.scheduling.device import Device
 from server.scheduling.fair_queue import Caller
 from server.scheduling.latency import LatencyModel
+from server.scheduling.permit import Permit
 
 
 def picture(number: int) -> Picture:

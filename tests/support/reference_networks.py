@@ -22,7 +22,10 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ReferenceNetwork:
-    """A network, and what reading its file must find. `rename` gives its tensors the names and shapes in the file."""
+    """A network, and what reading its file must find. `rename` gives its tensors the names and shapes in the file.
+
+    `repeats`: a smaller network of the same format has the same stem and the same kinds of units, fewer of them.
+    """
 
     format: str
     name: str
@@ -30,7 +33,8 @@ class ReferenceNetwork:
     build: Callable[[], nn.Module]
     rename: Callable[[Tensors], Tensors] = dict
     file: str = "weights.pth"
-    size: int = 96
+    size: int = 64
+    repeats: bool = False
 
     @property
     def id(self) -> str:
@@ -53,11 +57,13 @@ def sixteen_squeezed(name: str) -> Callable[[], nn.Module]:
     return build
 
 
-def pytorchcv(module: str, name: str) -> Callable[[], nn.Module]:
+def pytorchcv(module: str, name: str, any_size: bool = False) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         oracles.torchvision()
         models: ModuleType = importlib.import_module(f"pytorchcv.models.{module}")
         network: nn.Module = getattr(models, name)()
+        if any_size:  # the last pooling is a window of 7x7, which is the whole map only at 224 pixels
+            network.get_submodule("features").final_pool = nn.AdaptiveAvgPool2d(1)
         return network
 
     return build
@@ -204,41 +210,58 @@ def to_paddle_vd(tensors: Tensors) -> Tensors:
 
 SE = {"block_args": {"attn_layer": "se"}}
 
+TWO_UNITS = (2, 2, 2, 2)
+"""Units of each stage: SENet-28, whose stem, units and shortcuts are those of SENet-154."""
+
 NETWORKS = (
     *(
         ReferenceNetwork("timm", name, "A", timm(name))
         for name in (
-            *("seresnet18", "seresnet34", "seresnet50", "seresnet101", "seresnet152", "seresnet152d"),
-            *("seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext50_32x4d", "seresnext101_32x4d", "senet154"),
+            *("seresnet18", "seresnet34", "seresnet50"),
+            *("seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext50_32x4d"),
         )
     ),
     *(
+        ReferenceNetwork("timm", name, "A", timm(name), repeats=True)
+        for name in ("seresnet101", "seresnet152", "seresnet152d", "seresnext101_32x4d", "senet154")
+    ),
+    ReferenceNetwork("timm", "senet28", "A", timm("senet154", layers=TWO_UNITS)),
+    *(
         ReferenceNetwork("legacy", name, "B", timm(f"legacy_{name}"))
-        for name in ("seresnet18", "seresnet34", "seresnet50", "seresnet101", "seresnet152")
+        for name in ("seresnet18", "seresnet34", "seresnet50")
+    ),
+    *(
+        ReferenceNetwork("legacy", name, "B", timm(f"legacy_{name}"), repeats=True)
+        for name in ("seresnet101", "seresnet152")
     ),
     *(
         ReferenceNetwork("legacy", name, "D", timm(f"legacy_{name}"))
-        for name in ("seresnext26_32x4d", "seresnext50_32x4d", "seresnext101_32x4d")
+        for name in ("seresnext26_32x4d", "seresnext50_32x4d")
     ),
+    ReferenceNetwork("legacy", "seresnext101_32x4d", "D", timm("legacy_seresnext101_32x4d"), repeats=True),
     ReferenceNetwork("legacy-senet", "senet154", "D", timm("legacy_senet154")),
     ReferenceNetwork("mmpretrain", "seresnet50", "A", timm("seresnet50"), to_mmpretrain),
     ReferenceNetwork("mmpretrain", "seresnext50_32x4d", "A", timm("seresnext50_32x4d"), to_mmpretrain),
     ReferenceNetwork("moskomule", "seresnet18", "A", without_se_bias(timm("seresnet18")), to_moskomule),
     ReferenceNetwork("moskomule", "seresnet50", "A", without_se_bias(timm("seresnet50")), to_moskomule),
-    ReferenceNetwork("nvidia", "seresnext101_32x4d", "A", sixteen_squeezed("resnext101_32x4d"), to_nvidia),
+    ReferenceNetwork("nvidia", "seresnext50_32x4d", "A", sixteen_squeezed("resnext50_32x4d"), to_nvidia),
+    ReferenceNetwork(
+        "nvidia", "seresnext101_32x4d", "A", sixteen_squeezed("resnext101_32x4d"), to_nvidia, repeats=True
+    ),
     ReferenceNetwork("nvidia", "seresnet50", "A", timm("seresnet50"), to_ngc_20_06),
     ReferenceNetwork("paddle", "seresnext50_32x4d", "A", timm("seresnext50_32x4d"), to_paddle_plain, "a.pdparams"),
     ReferenceNetwork("paddle-vd", "seresnet18d", "A", timm("resnet18d", **SE), to_paddle_vd, "a.pdparams"),
     ReferenceNetwork("paddle-vd", "seresnet50d", "A", timm("resnet50d", **SE), to_paddle_vd, "a.pdparams"),
     ReferenceNetwork("pytorchcv", "seresnet18", "A", pytorchcv("seresnet", "seresnet18"), size=224),
     ReferenceNetwork(
-        "pytorchcv", "seresnet50", "C", pytorchcv("seresnet", "seresnet50"), file="seresnet50-0662.pth", size=224
+        "pytorchcv", "seresnet50", "C", pytorchcv("seresnet", "seresnet50", any_size=True), file="seresnet50-0662.pth"
     ),
     ReferenceNetwork(
-        "pytorchcv", "seresnet50", "A", pytorchcv("seresnet", "seresnet50b"), file="seresnet50b-06.pth", size=224
+        "pytorchcv", "seresnet50", "A", pytorchcv("seresnet", "seresnet50b", any_size=True), file="seresnet50b-06.pth"
     ),
-    ReferenceNetwork("pytorchcv", "seresnext50_32x4d", "A", pytorchcv("seresnext", "seresnext50_32x4d"), size=224),
-    ReferenceNetwork("pytorchcv-senet", "senet154", "A", pytorchcv("senet", "senet154"), size=224),
+    ReferenceNetwork("pytorchcv", "seresnext50_32x4d", "A", pytorchcv("seresnext", "seresnext50_32x4d", any_size=True)),
+    ReferenceNetwork("pytorchcv-senet", "senet28", "A", pytorchcv("senet", "senet28", any_size=True)),
+    ReferenceNetwork("pytorchcv-senet", "senet154", "A", pytorchcv("senet", "senet154", any_size=True), repeats=True),
     ReferenceNetwork("pytorchcv-cifar", "seresnet20", "A", pytorchcv("seresnet_cifar", "seresnet20_cifar10"), size=32),
     ReferenceNetwork("torchvision", "resnet18", "A", timm("resnet18")),
     ReferenceNetwork("torchvision", "resnext50_32x4d", "A", timm("resnext50_32x4d")),

@@ -26,12 +26,12 @@ from bundle import files
 from bundle.errors import BundleError
 from bundle.files import Bundle
 from export.graphs import to_16bit
-from server.app import HUNG
 from server.engines import batch_size, onnxruntime_cuda
 from server.engines.choice import Choice, Chooser
 from server.engines.engine import EngineLost
 from server.engines.machine import Machine
 from server.engines.measurements import MeasurementCache
+from server.exit_codes import HUNG
 from server.registry import plan_builds
 from tests.conftest import REPOSITORY
 from tests.support.faces import KnowsProbe, running
@@ -298,14 +298,14 @@ async def test_a_lost_gpu_ends_the_process_so_that_it_is_started_again(demo: Pat
 
 
 def test_an_operator_who_wants_the_cpu_leaves_cuda_alone(gpu: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    from server import compose
+    from server import compose_models
 
     def touched() -> list[Gpu]:
         raise AssertionError("CUDA was asked")
 
-    assert [found.name for found in compose.usable_gpus("auto")] == ["NVIDIA H200"]
-    monkeypatch.setattr(compose, "gpus", touched)
-    assert compose.usable_gpus("openvino-cpu") == []
+    assert [found.name for found in compose_models.usable_gpus("auto")] == ["NVIDIA H200"]
+    monkeypatch.setattr(compose_models, "gpus", touched)
+    assert compose_models.usable_gpus("openvino-cpu") == []
 
 
 def test_part_of_the_plans_is_taken_though_another_precision_was_refused(tmp_path: Path, demo: Path) -> None:

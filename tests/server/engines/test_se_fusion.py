@@ -119,7 +119,7 @@ def test_a_product_of_two_tensors_is_no_gate(tmp_path: Path) -> None:
     assert se_fusion.fuse(optimised(exported(seeded(lambda: Product(32, "")), tmp_path))) == 0
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(50, 16)])
+@pytest.mark.parametrize(("depth", "blocks"), [(26, 8)])
 def test_every_block_of_a_resnet_is_fused_and_nothing_is_reordered_between(
     depth: int, blocks: int, tmp_path: Path
 ) -> None:

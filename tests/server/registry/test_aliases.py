@@ -81,13 +81,13 @@ async def test_a_refresh_follows_the_aliases_of_other_servers(servers: tuple[Run
     one, other = servers
     assert (await other.rest.classify(jpeg(), model="stable")).code == "unknown_model"
     await point(one, "stable", "1")
-    await other.app.parts.registry.deployer.refresh()
+    await other.registry.deployer.refresh()
     assert (await other.rest.classify(jpeg(), model="stable")).version == "1"
     await point(one, "stable", "2")
-    await other.app.parts.registry.deployer.refresh()
+    await other.registry.deployer.refresh()
     assert await other.rest.models() == [("demo", "1", "UNLOADED"), ("demo", "2", "READY")]
     await point(one, "stable", "1")
-    await other.app.parts.registry.deployer.refresh()
+    await other.registry.deployer.refresh()
     assert (await other.rest.classify(jpeg(), model="stable")).version == "1"
 
 
@@ -108,7 +108,7 @@ async def test_a_file_that_breaks_later_is_reported_once_and_changed_by_nobody(
     await point(one, "stable", "1")
     (root / "aliases.json").write_text("{")
     for _ in range(3):
-        await one.app.parts.registry.deployer.refresh()
+        await one.registry.deployer.refresh()
     assert len([record for record in caplog.records if "cannot be understood" in record.getMessage()]) == 1
     assert (await one.rest.classify(jpeg(), model="stable")).version == "1"
     refused = await one.rest.http.delete("/admin/aliases/stable", headers=KEY)

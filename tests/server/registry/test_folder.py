@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from bundle import files
 from bundle.errors import BundleError
-from server.app import LOAD_FAILED
 from server.engines.choice import Choice
+from server.exit_codes import LOAD_FAILED
 from server.metrics import Metrics
 from server.registry.deployer import Deployer
 from server.registry.repository import Repository
@@ -44,7 +44,7 @@ async def server(root: Path) -> AsyncIterator[Running]:
 
 
 def deployer(server: Running) -> Deployer:
-    return server.app.parts.registry.deployer
+    return server.registry.deployer
 
 
 async def served(server: Running) -> str:
