@@ -8,6 +8,9 @@ _OPEN = Path("/proc/self/fd")
 _KINDS = ("socket:", "pipe:", "/memfd:")  # loops and libraries open other files when they like
 
 
+gc.freeze()  # what is imported stays: to look through all of it would take a tenth of a second each time
+
+
 def open_files() -> set[str]:
     """The number and name of each."""
     gc.collect()
