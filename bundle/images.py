@@ -42,16 +42,12 @@ def to_picture(encoded: bytes, preprocessing: Preprocessing, max_pixels: int, ex
     return decode(encoded, read_header(encoded, max_pixels), preprocessing, exact)
 
 
-def decode(
-    encoded: bytes, header: Header, preprocessing: Preprocessing, exact: bool = True, out: Picture | None = None
-) -> Picture:
+def decode(encoded: bytes, header: Header, preprocessing: Preprocessing, exact: bool = True) -> Picture:
     """Does the work of `to_picture` for a file whose header has been read. Python's global lock is released meanwhile.
 
     It needs memory for a copy of the file without metadata, and at most 4 bytes a pixel, 5 if `exact`; less for grey
     images, much less for a JPEG that is decoded at a fraction. A WebP needs `header.bytes_a_pixel` instead, and a JPEG
     of several scans needs them in addition.
-
-    `out`: where to write the picture, of its shape; it is returned. It is left as it was where BadImage is raised.
 
     Raises BadImage.
     """
@@ -59,10 +55,7 @@ def decode(
     picture = None if exact else _by_simd(needed, header, preprocessing)
     if picture is None:
         picture = _by_pillow(needed, header, preprocessing, exact)
-    if out is None:
-        return np.ascontiguousarray(picture)
-    out[...] = picture
-    return out
+    return np.ascontiguousarray(picture)
 
 
 def _by_simd(needed: bytes, header: Header, preprocessing: Preprocessing) -> Picture | None:

@@ -20,9 +20,6 @@ from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-CHILDREN = "server.children"
-"""The module that a child runs. Measurements have their own."""
-
 _LEAST_DECODE_THREADS = 2  # of a front: with one, a photo that takes long would hold up all others
 _FATAL_FOR_CORE, _FATAL_FOR_FRONT = frozenset({2, 3}), frozenset({2})
 
@@ -54,8 +51,11 @@ class Instructions:
         return cls(Settings(**values), told["control"], told["fd"])
 
 
-def run_tree(settings: Settings, module: str = CHILDREN) -> int:
-    """Run the parent until it is told to leave; returns the exit code. Raises CannotListen."""
+def run_tree(settings: Settings, module: str) -> int:
+    """Run the parent until it is told to leave; returns the exit code. Raises CannotListen.
+
+    `module`: what a child runs, by its name.
+    """
     http = listen(settings.host, settings.http_port)
     grpc = reserve_grpc_port(settings.host, settings.grpc_port)
     control, name = control_socket.listen()

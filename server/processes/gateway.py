@@ -11,10 +11,11 @@ from server.processes import messages as m
 from server.processes.announcer import Announcer
 from server.processes.errors import LinkError
 from server.processes.frames import frames_to_core
+from server.processes.held import Held, SlotItem
 from server.processes.link import Link
 from server.processes.region import Region
 from server.registry.loader import ReadyModel
-from server.scheduling.batch import ABANDONED, Item, Row
+from server.scheduling.batch import ABANDONED, Row
 from server.scheduling.batcher import Batcher
 from server.scheduling.fair_queue import Caller, Priority
 from server.scheduling.forecast import Forecast
@@ -39,43 +40,6 @@ class Models(Protocol):
         ...
 
 
-class _Held:
-    """A permit of the front, in the slot that names it. `item`: its image while it is not answered.
-
-    `used`: an image was submitted. A permit is for one image.
-    """
-
-    __slots__ = ("batcher", "item", "permit", "shape", "used")
-
-    def __init__(self, permit: Permit, batcher: Batcher, shape: tuple[int, int]) -> None:
-        self.permit = permit
-        self.batcher = batcher
-        self.shape = shape
-        self.item: _SlotItem | None = None
-        self.used = False
-
-
-class _SlotItem(Item):
-    """An image in a slot. Its row goes there."""
-
-    def __init__(self, gateway: "Gateway", slot: int, held: _Held) -> None:
-        picture = gateway.region.picture(slot, *held.shape)
-        super().__init__(picture, held.permit.caller, held.permit.deadline)
-        self._gateway = gateway
-        self._slot = slot
-        self._held = held
-
-    def answer(self, row: Row) -> None:
-        if self._held.item is self:
-            self._held.item = None
-            self._gateway.answer(self._slot, self._held, row)
-
-    def fail(self, error: ServingError) -> None:
-        if self._held.item is self:
-            self._held.item = None
-            self._gateway.fail(self._slot, self._held, error)
-
-
 class Gateway:
     """Runs on the event loop of the core. What the front does wrong ends its connection, and nobody else's.
 
@@ -88,7 +52,7 @@ class Gateway:
         self._models = models
         self._announcer = announcer
         self._on_lost = on_lost
-        self._held: dict[int, _Held] = {}  # by slot
+        self._held: dict[int, Held] = {}  # by slot
         self._waiting: dict[int, asyncio.Task[None]] = {}  # patient reservations, by number
         self._wanted: set[int] = set()  # their slots
         self._asking: dict[int, asyncio.Task[None]] = {}  # operators' requests, by number
@@ -99,7 +63,7 @@ class Gateway:
     def tell(self, message: m.Offer | m.Catalogue | m.Collect) -> None:
         self.link.send(message)
 
-    def answer(self, slot: int, held: _Held, row: Row) -> None:
+    def answer(self, slot: int, held: Held, row: Row) -> None:
         """An image of the front has its row."""
         if self._gone:
             return held.permit.release()
@@ -109,7 +73,7 @@ class Gateway:
         self._rows.append(m.Row(slot, max(0.0, row.queue_s), row.infer_s, row.batch))
         return None
 
-    def fail(self, slot: int, held: _Held, error: ServingError) -> None:
+    def fail(self, slot: int, held: Held, error: ServingError) -> None:
         """An image of the front will not be answered."""
         if self._gone:
             return held.permit.release()
@@ -180,7 +144,7 @@ class Gateway:
         preprocessing = ready.loaded.bundle.manifest.preprocessing
         shape = preprocessing.height, preprocessing.width
         for slot, permit in zip(wanted.slots, permits, strict=True):
-            self._held[slot] = _Held(permit, batcher, shape)
+            self._held[slot] = Held(permit, batcher, shape)
         self.link.send(m.Granted(wanted.request))
 
     def _retired(self, request: int) -> None:
@@ -203,7 +167,7 @@ class Gateway:
         if held.used or (submitted.height, submitted.width) != held.shape:
             raise LinkError(f"A front submitted slot {submitted.slot} twice, or with a picture of another size.")
         held.used = True
-        held.item = _SlotItem(self, submitted.slot, held)
+        held.item = SlotItem(self, submitted.slot, held)
         held.batcher.put(held.item)
 
     def _withdraw(self, slot: int) -> None:
@@ -258,7 +222,7 @@ class Gateway:
         self._announcer.publish()  # so that the front knows of it before it has the answer
         self.link.send(answer)
 
-    def _holding(self, slot: int) -> _Held:
+    def _holding(self, slot: int) -> Held:
         held = self._held.get(slot)
         if held is None:
             raise LinkError(f"A front named slot {slot}, for which it has no permit.")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,7 +36,7 @@ class Row:
     batch: int
 
 
-class Item:
+class Item(ABC):
     """An image that waits for an engine. Whoever submitted it says what becomes of its outcome.
 
     All methods are called on the event loop; lane threads only read.
@@ -50,13 +51,13 @@ class Item:
         self.abandoned = False
         self.ready_at_s = time.monotonic()
 
+    @abstractmethod
     def answer(self, row: Row) -> None:
         """Called once, unless `fail` was called: an engine that hung may still answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: ServingError) -> None:
         """May be called after there is an outcome, and has no effect then."""
-        raise NotImplementedError
 
     def abandon(self) -> None:
         """Nobody waits for it any more while a batch has it: it is left out if the batch is not laid out yet."""

@@ -280,30 +280,6 @@ def test_a_turned_photo_is_brought_upright(orientation: int, size: tuple[int, in
         assert differs(turned, verdict(encoded(picture(*size)), wanted()))
 
 
-@pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_picture_is_written_where_it_is_wanted(format: str, orientation: int, exact: bool) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(picture(), format, exif=exif)
-    header = read_header(data, LIMIT)
-    slots = np.zeros((3, 48, 48, 3), np.uint8)
-    assert images.decode(data, header, wanted(), exact, out=slots[1]).base is slots
-    assert np.array_equal(slots[1], images.decode(data, header, wanted(), exact))
-    assert not slots[::2].any()
-    with pytest.raises(ValueError, match="broadcast"):
-        images.decode(data, header, wanted(), exact, out=np.zeros((47, 48, 3), np.uint8))
-
-
-def test_a_refused_photo_leaves_the_place_as_it_was() -> None:
-    data = jpeg()[:500]
-    out = np.full((48, 48, 3), 7, np.uint8)
-    with pytest.raises(ImageError):
-        images.decode(data, read_header(data, LIMIT), wanted(), exact=False, out=out)
-    assert (out == 7).all()
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 400),
