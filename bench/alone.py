@@ -11,8 +11,8 @@ import numpy as np
 
 from bundle import files, images
 from bundle.images import Picture
-from server import cores
 from server.engines.onnxruntime_cpu import OrtCpuEngine
+from server.host import cores
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 

@@ -15,13 +15,13 @@ import numpy as np
 from bench.fast_engine import PacedEngine
 from bundle import files
 from bundle.files import Bundle
-from server import process
-from server.core_process import CoreProcess
 from server.engines.choice import Choice
-from server.processes import control_socket
-from server.processes import messages as m
-from server.processes.remote_queue import RemoteQueue
-from server.processes.session import Session
+from server.host import process
+from server.processes.front.remote_queue import RemoteQueue
+from server.processes.front.session import Session
+from server.processes.wire import control_socket
+from server.processes.wire import messages as m
+from server.running.core_process import CoreProcess
 from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import NOW
 from server.settings import Settings

@@ -23,8 +23,8 @@ from bundle.headers.header import Header
 from bundle.images import Pixels
 from bundle.manifest import Preprocessing
 from bundle.predictions import Probabilities
-from server import cores, process
 from server.engines.onnxruntime_cpu import OrtCpuEngine
+from server.host import cores, process
 
 _LARGE = 12_000_000
 _MAX_PIXELS = 50_000_000

@@ -29,9 +29,9 @@ from bundle.images import Pixels
 from export.graphs.graph import ServedNetwork, to_onnx
 from models.architectures import none, seresnet
 from models.networks.se import SEBlock
-from server import cores
 from server.engines.engine import Engine
 from server.engines.onnxruntime_cpu import OrtCpuEngine
+from server.host import cores
 
 _BATCHES = (1, 2, 4, 8)
 _CONNECTIONS = 32

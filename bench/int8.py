@@ -29,10 +29,10 @@ from export.graphs import int8
 from export.graphs.graph import to_onnx
 from export.proving import accuracy_gate, labelled, reference_runs, samples
 from export.proving.accuracy_gate import GatePhotos
-from server import cores
 from server.engines.engine import Engine
 from server.engines.onnxruntime_cpu import OrtCpuEngine
 from server.engines.openvino_cpu import OpenVinoCpuEngine
+from server.host import cores
 from tests.support import without_vnni
 
 _LIMIT_S = 3600.0

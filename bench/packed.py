@@ -1,10 +1,10 @@
-"""Packed: the five messages of an image written by hand with `struct`, to compare with `server.processes.messages`."""
+"""Packed: the five messages of an image by hand with `struct`, to compare with `server.processes.wire.messages`."""
 
 import struct
 from collections.abc import Callable
 from typing import Any
 
-from server.processes.messages import SIZE_BYTES, Granted, Message, Release, Reserve, Row, Rows, Submit
+from server.processes.wire.messages import SIZE_BYTES, Granted, Message, Release, Reserve, Row, Rows, Submit
 
 _HEAD = struct.Struct("<IB")  # the body's size, the tag
 _NUMBER = struct.Struct("<Q")

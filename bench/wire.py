@@ -13,13 +13,13 @@ import numpy as np
 import uvloop
 
 from bench import packed
-from server.processes import control_socket, messages
-from server.processes.frames import Frames, frames_to_core, frames_to_front
-from server.processes.free_slots import FreeSlots
-from server.processes.handshake import greet, welcome
-from server.processes.link import Link
-from server.processes.messages import Granted, Message, Release, Reserve, Row, Rows, Submit, ToCore, ToFront
-from server.processes.region import Region
+from server.processes.wire import control_socket, messages
+from server.processes.wire.frames import Frames, frames_to_core, frames_to_front
+from server.processes.wire.free_slots import FreeSlots
+from server.processes.wire.handshake import greet, welcome
+from server.processes.wire.link import Link
+from server.processes.wire.messages import Granted, Message, Release, Reserve, Row, Rows, Submit, ToCore, ToFront
+from server.processes.wire.region import Region
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,

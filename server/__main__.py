@@ -7,20 +7,21 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from server import options, process
-from server.exit_codes import LOAD_FAILED, USAGE_ERROR
-from server.listening import CannotListen
-from server.logs import Logs
+from server import options
+from server.host import process
+from server.host.exit_codes import LOAD_FAILED, USAGE_ERROR
+from server.host.listening import CannotListen
+from server.host.logs import Logs
 from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from server.compose import Parts
+    from server.running.compose import Parts
 
 Compose = Callable[[Settings], "Parts"]
 
 log = logging.getLogger("server")  # __name__ is __main__ here
 
-CHILDREN = "server.children"
+CHILDREN = "server.running.children"
 
 
 def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
@@ -61,7 +62,7 @@ def _report(chosen: Settings) -> int:
 
 def _serve_tree(chosen: Settings, children: str) -> int:
     """Several processes. This one stays small, so it imports neither faces nor engines."""
-    from server.tree import run_tree
+    from server.running.tree import run_tree
 
     try:
         return run_tree(chosen, children)
@@ -73,8 +74,8 @@ def _serve_tree(chosen: Settings, children: str) -> int:
 def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
     """One process."""
     from bundle.errors import BundleError
-    from server.app import App, handle_signals
-    from server.compose import compose as compose_all
+    from server.running.app import App, handle_signals
+    from server.running.compose import compose as compose_all
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself logs what it does
     process.give_memory_back()

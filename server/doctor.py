@@ -16,10 +16,10 @@ import onnxruntime
 from bundle import fast_jpeg, files
 from bundle.errors import BundleError
 from bundle.files import Bundle
-from server import cores
 from server.engines import on_cpu
 from server.engines.candidate import Candidate
 from server.engines.machine import Machine
+from server.host import cores
 from server.settings import Settings
 from trt.gpus import Gpu, NoGpu, gpus
 from trt.store import Store

@@ -20,7 +20,7 @@ from bench.peers.catalogue import PEERS
 from bench.peers.rounds import Server
 from bench.photos import NoPhotos, jpegs
 from bench.running import ServerFailed
-from server import cores
+from server.host import cores
 
 _PHOTOS, _QUICK_PHOTOS = 100, 30
 _INTERRUPTED, _TERMINATED = 130, 143

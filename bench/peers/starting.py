@@ -17,7 +17,7 @@ from bench.peers.bodies import Bodies
 from bench.peers.catalogue import Peer
 from bench.running import ROOT, ServerFailed
 from bundle.files import Bundle
-from server import cores
+from server.host import cores
 
 _START_S, _ANSWER_S, _STOP_S = 120.0, 60.0, 40.0
 _LOOK_S = 0.1

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from server import cores
 from server.errors import ServingError
+from server.host import cores
 from server.scheduling.fair_queue import Caller, FairQueue
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bundle.atomic import write_atomically
 from bundle.files import Bundle
-from server import cores
 from server.engines import table
+from server.host import cores
 
 log = logging.getLogger(__name__)
 

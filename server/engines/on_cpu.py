@@ -7,11 +7,11 @@ from pathlib import Path
 from bundle import overflow
 from bundle.files import Bundle
 from bundle.manifest import Graph
-from server import cores
 from server.engines.candidate import Candidate
 from server.engines.engine import Engine
 from server.engines.machine import Machine
 from server.engines.table import EngineEntry
+from server.host import cores
 
 Make = Callable[[Path, int, str], Engine]
 """Makes an engine of a graph's file, a number of threads, and a precision."""

@@ -13,13 +13,13 @@ from bundle.files import Bundle
 from bundle.graph import INPUT, OUTPUT
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server.cores import lower_priority
 from server.engines.batch_size import powers_of_two
 from server.engines.candidate import Candidate
 from server.engines.engine import EngineFailed
 from server.engines.machine import Machine, Unusable
 from server.engines.restarting import RestartingEngine
 from server.engines.table import ONNXRUNTIME_CUDA
+from server.host.cores import lower_priority
 from trt.gpus import Gpu
 from trt.graphs import proven
 

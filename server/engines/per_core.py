@@ -7,7 +7,7 @@ import numpy as np
 
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server.cores import lower_priority
+from server.host.cores import lower_priority
 
 Run = Callable[[Pixels], Probabilities]
 

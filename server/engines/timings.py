@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bundle.files import Bundle
-from server import cores
 from server.engines import batch_size
 from server.engines.engine import Engine
 from server.engines.measurements import MeasurementCache, versions
+from server.host import cores
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from server import cores
+from server.host import cores
 from server.scheduling.batch import Batch
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bundle import fast_jpeg, files
-from server import cores, doctor
+from server import doctor
+from server.host import cores
 from server.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.support.fake_cuda import Cuda

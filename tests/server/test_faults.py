@@ -12,7 +12,7 @@ from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.engines.choice import Choice
-from server.exit_codes import HUNG
+from server.host.exit_codes import HUNG
 from tests.support.faces import Held, held, running
 from tests.support.pictures import jpeg
 

@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 
-from server.exit_codes import STOPPED
+from server.host.exit_codes import STOPPED
 from tests.support.faces import Running, held, rpc_outcome, running
 from tests.support.pictures import jpeg
 

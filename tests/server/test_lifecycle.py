@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from bundle import files
-from server.app import handle_signals
 from server.engines.choice import Choice
-from server.exit_codes import LOAD_FAILED, STOPPED
+from server.host.exit_codes import LOAD_FAILED, STOPPED
 from server.lifecycle import Lifecycle, Phase
+from server.running.app import handle_signals
 from tests.support.faces import choose, held, running
 from tests.support.pictures import jpeg
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Any, NoReturn
 
-from server.processes.lifeline import Lifeline
+from server.processes.parent.lifeline import Lifeline
 
 _PAUSE = "import signal; signal.pause()"
 _SIGNALS = {signal.SIGTERM, signal.SIGUSR1}

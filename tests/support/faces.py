@@ -18,13 +18,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server.app import App
-from server.compose import compose
 from server.engines.choice import Choice
 from server.engines.onnxruntime_cpu import OrtCpuEngine
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.pb.sesame.v1 import classifier_pb2_grpc as pb_grpc
 from server.registry.registry import Registry
+from server.running.app import App
+from server.running.compose import compose
 from server.settings import Settings
 from tests.support import fast
 from tests.support.contract import ContractCheck

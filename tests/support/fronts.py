@@ -12,20 +12,20 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from bundle.manifest import Preprocessing
-from server.compose_models import Choose, compose_models
-from server.cores import Shares
 from server.decoding.decoders import Decoders
 from server.decoding.threads import Threads
+from server.host.cores import Shares
 from server.lifecycle import Lifecycle, Phase
 from server.metrics import Metrics
-from server.processes import control_socket
-from server.processes import core as core_of
-from server.processes.announcer import Announcer
-from server.processes.core import Core, NoDecoding
-from server.processes.mirror import Mirror
-from server.processes.remote_backend import RemoteBackend
-from server.processes.remote_deployer import RemoteDeployer
+from server.processes.core import core as core_of
+from server.processes.core.announcer import Announcer
+from server.processes.core.core import Core, NoDecoding
+from server.processes.front.mirror import Mirror
+from server.processes.front.remote_backend import RemoteBackend
+from server.processes.front.remote_deployer import RemoteDeployer
+from server.processes.wire import control_socket
 from server.registry.registry import Registry
+from server.running.compose_models import Choose, compose_models
 from server.scheduling.fair_queue import Caller
 from server.service import Answer, Classifier, Limits, RequestOptions
 from server.settings import Settings
@@ -65,7 +65,7 @@ class Front:
 
 
 class Running:
-    """A core that serves, as `server.children` runs one."""
+    """A core that serves, as `server.running.children` runs one."""
 
     def __init__(self, root: Path, listening: socket.socket, choose: Choose, cache: Path) -> None:
         settings = dataclasses.replace(

@@ -6,9 +6,9 @@ import logging
 import sys
 from typing import Any
 
-from server.processes.child import ChildSpec
-from server.processes.parent import Parent
-from server.processes.supervisor import Limits
+from server.processes.parent.child import ChildSpec
+from server.processes.parent.parent import Parent
+from server.processes.parent.supervisor import Limits
 
 
 def spec(given: dict[str, Any]) -> ChildSpec:

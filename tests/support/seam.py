@@ -15,14 +15,14 @@ from bundle import files, parity
 from bundle.images import Picture
 from server.engines.choice import Choice
 from server.metrics import Metrics
-from server.processes import control_socket, handshake
-from server.processes import messages as m
-from server.processes.announcer import Announcer
-from server.processes.frames import Frames, frames_to_core, frames_to_front
-from server.processes.gateway import Gateway
-from server.processes.region import Region
-from server.processes.remote_queue import RemoteQueue
-from server.processes.session import Session
+from server.processes.core.announcer import Announcer
+from server.processes.core.gateway import Gateway
+from server.processes.front.remote_queue import RemoteQueue
+from server.processes.front.session import Session
+from server.processes.wire import control_socket, handshake
+from server.processes.wire import messages as m
+from server.processes.wire.frames import Frames, frames_to_core, frames_to_front
+from server.processes.wire.region import Region
 from server.registry.loader import Loaded, ReadyModel
 from server.scheduling.batcher import Batcher
 from server.scheduling.fair_queue import Caller

@@ -19,12 +19,12 @@ from bundle.errors import BundleError
 from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server import cores
 from server.engines import on_cpu, table
 from server.engines.choice import Chooser
 from server.engines.machine import Machine
 from server.engines.measurements import MeasurementCache
 from server.engines.table import EngineEntry
+from server.host import cores
 from tests.support.faces import KnowsProbe
 from trt.store import Store
 

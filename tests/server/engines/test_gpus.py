@@ -31,7 +31,7 @@ from server.engines.choice import Choice, Chooser
 from server.engines.engine import EngineLost
 from server.engines.machine import Machine
 from server.engines.measurements import MeasurementCache
-from server.exit_codes import HUNG
+from server.host.exit_codes import HUNG
 from server.registry import plan_builds
 from tests.conftest import REPOSITORY
 from tests.support.faces import KnowsProbe, running
@@ -298,7 +298,7 @@ async def test_a_lost_gpu_ends_the_process_so_that_it_is_started_again(demo: Pat
 
 
 def test_an_operator_who_wants_the_cpu_leaves_cuda_alone(gpu: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    from server import compose_models
+    from server.running import compose_models
 
     def touched() -> list[Gpu]:
         raise AssertionError("CUDA was asked")

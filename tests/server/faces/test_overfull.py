@@ -16,7 +16,7 @@ from bundle import images
 from bundle.errors import BadImage
 from bundle.images import Pixels
 from server.errors import ServingError
-from server.exit_codes import HUNG
+from server.host.exit_codes import HUNG
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.scheduling.fair_queue import Caller
 from server.service import RequestOptions

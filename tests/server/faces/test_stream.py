@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from server.exit_codes import STOPPED
+from server.host.exit_codes import STOPPED
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from tests.support.faces import held, rpc_outcome, running
 from tests.support.pictures import jpeg

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from server.processes import control_socket, handshake
-from server.processes.remote_queue import RemoteQueue
-from server.processes.session import Session
+from server.processes.front.remote_queue import RemoteQueue
+from server.processes.front.session import Session
+from server.processes.wire import control_socket, handshake
 from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import NOW
 from server.scheduling.permit import Retired

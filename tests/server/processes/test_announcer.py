@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from bundle.errors import BundleError
 from server.metrics import Metrics
-from server.processes import announcer
-from server.processes import messages as m
+from server.processes.core import announcer
+from server.processes.wire import messages as m
 from server.registry.aliases import ModelVersion
 from server.registry.loader import Loaded
 from server.registry.repository import Repository

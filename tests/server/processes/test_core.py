@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bundle.files import Bundle
 from server.engines.choice import Choice
 from server.errors import Code, ServingError
-from server.processes import core as core_of
+from server.processes.core import core as core_of
 from server.registry.aliases import ModelVersion
 from server.registry.entry import State
 from tests.support.faces import Held, KnowsProbe

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.metrics import Metrics
-from server.processes import exposition
+from server.processes.wire import exposition
 
 STRANGE = 'a"b\\c\nd,e}{'
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.processes.free_slots import FreeSlots
+from server.processes.wire.free_slots import FreeSlots
 
 
 def test_the_slot_given_back_last_is_taken_first() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from server.errors import Code, ServingError
-from server.processes import messages as m
-from server.processes.region import SLOTS
+from server.processes.wire import messages as m
+from server.processes.wire.region import SLOTS
 from server.scheduling.batcher import Batcher
 from tests.support.gate import Gate, batcher_of
 from tests.support.loops import BOTH_LOOPS

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from server.processes import control_socket
-from server.processes.errors import LinkError
-from server.processes.handshake import greet, welcome
-from server.processes.messages import PROTOCOL, Cancel, Catalogue, Granted, Hello, Message, Welcome, encode
-from server.processes.region import ROW_BYTES, Region
+from server.processes.wire import control_socket
+from server.processes.wire.errors import LinkError
+from server.processes.wire.handshake import greet, welcome
+from server.processes.wire.messages import PROTOCOL, Cancel, Catalogue, Granted, Hello, Message, Welcome, encode
+from server.processes.wire.region import ROW_BYTES, Region
 from tests.support.descriptors import is_open, open_files, opened_since
 from tests.support.loops import BOTH_LOOPS
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from server.processes.errors import LinkError
-from server.processes.frames import frames_to_core, frames_to_front
-from server.processes.link import WAITING_BYTES, Link
-from server.processes.messages import (
+from server.processes.wire.errors import LinkError
+from server.processes.wire.frames import frames_to_core, frames_to_front
+from server.processes.wire.link import WAITING_BYTES, Link
+from server.processes.wire.messages import (
     FRAME_BYTES,
     Answer,
     Cancel,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import Code
-from server.processes.errors import LinkError
-from server.processes.frames import Frames, frames_to_core, frames_to_front
-from server.processes.messages import (
+from server.processes.wire.errors import LinkError
+from server.processes.wire.frames import Frames, frames_to_core, frames_to_front
+from server.processes.wire.messages import (
     FRAME_BYTES,
     Answer,
     Ask,

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.metrics import Metrics
-from server.processes import control_socket
-from server.processes import messages as m
-from server.processes.core import NoDecoding
-from server.processes.mirror import Mirror
-from server.processes.session import Session
+from server.processes.core.core import NoDecoding
+from server.processes.front.mirror import Mirror
+from server.processes.front.session import Session
+from server.processes.wire import control_socket
+from server.processes.wire import messages as m
 from server.registry.aliases import ModelVersion
 from server.registry.entry import State
 from tests.support.fronts import NoPhotos

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.processes.backoff import Backoff
-from server.processes.child import Child, ChildSpec
-from server.processes.lifeline import HEADER, PARENT_GONE, READY
-from server.processes.reaper import Reaper
+from server.processes.parent.backoff import Backoff
+from server.processes.parent.child import Child, ChildSpec
+from server.processes.parent.lifeline import HEADER, PARENT_GONE, READY
+from server.processes.parent.reaper import Reaper
 from tests.conftest import REPOSITORY
 from tests.support.process_tree import children, descriptors, eventually, is_gone, state, tree
 
@@ -137,7 +137,7 @@ def test_on_a_terminal_that_stops_who_writes_in_the_background_children_write_an
 
 
 def test_a_program_that_no_parent_started_says_what_to_start() -> None:
-    code = "from server.processes.lifeline import Lifeline; Lifeline.attach()"
+    code = "from server.processes.parent.lifeline import Lifeline; Lifeline.attach()"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )

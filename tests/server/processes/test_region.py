@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.processes.errors import LinkError
-from server.processes.region import MOST_CLASSES, ROW_BYTES, Region
+from server.processes.wire.errors import LinkError
+from server.processes.wire.region import MOST_CLASSES, ROW_BYTES, Region
 from tests.support.descriptors import is_open, open_files, opened_since
 
 SLOTS = 4
@@ -22,7 +22,7 @@ SLOT_BYTES = ROW_BYTES + 16 * mmap.PAGESIZE
 WRITER = """
 import sys
 import numpy as np
-from server.processes.region import Region
+from server.processes.wire.region import Region
 
 region = Region(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
 region.picture(2, 5, 7)[:] = np.arange(105, dtype=np.uint8).reshape(5, 7, 3)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from server.errors import Code, ServingError
-from server.processes import control_socket, handshake
-from server.processes import messages as m
-from server.processes.errors import LinkError
-from server.processes.region import SLOTS
-from server.processes.remote_queue import RemoteQueue
-from server.processes.session import Session
+from server.processes.front.remote_queue import RemoteQueue
+from server.processes.front.session import Session
+from server.processes.wire import control_socket, handshake
+from server.processes.wire import messages as m
+from server.processes.wire.errors import LinkError
+from server.processes.wire.region import SLOTS
 from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import NOW
 from server.scheduling.permit import Permit, Retired

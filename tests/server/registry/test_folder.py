@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from bundle import files
 from bundle.errors import BundleError
 from server.engines.choice import Choice
-from server.exit_codes import LOAD_FAILED
+from server.host.exit_codes import LOAD_FAILED
 from server.metrics import Metrics
 from server.registry.deployer import Deployer
 from server.registry.repository import Repository

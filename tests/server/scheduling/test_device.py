@@ -19,7 +19,7 @@ from server.decoding.threads import Threads
 from server.engines.choice import Choice
 from server.engines.engine import EngineFailed
 from server.errors import Code, ServingError
-from server.exit_codes import HUNG
+from server.host.exit_codes import HUNG
 from server.metrics import Metrics
 from server.registry.loader import Loader, QueueLimits
 from server.scheduling.admission import Admission

@@ -1,0 +1,1 @@
+"""The core's side: it answers fronts with its own queues and engines."""

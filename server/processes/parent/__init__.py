@@ -1,0 +1,1 @@
+"""The parent's side: start, watch, restart and end processes."""

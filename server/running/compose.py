@@ -1,0 +1,137 @@
+"""Compose: builds the parts of the server from its settings and connects them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from server.backend import Backend
+from server.decoding.decoders import Decoders
+from server.decoding.threads import Threads
+from server.health import Health
+from server.host import cores
+from server.host.cores import Shares
+from server.lifecycle import Lifecycle
+from server.metrics import Metrics
+from server.receiving import ReceiveBudget
+from server.registry.catalogue import Catalogue
+from server.rest import AdminFace, RestFace
+from server.rest.admin import Operations
+from server.rest.connections import Connections
+from server.rpc import RpcFace
+from server.running.compose_models import Choose, compose_models
+from server.service import Classifier, Limits
+from server.settings import Settings
+from server.watch import DecodeWatch, Watch
+from trt.gpus import Gpu
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The connected parts that `App` runs. They live on the event loop.
+
+    `aside`: one thread for large parsing, hashing and answers, which would block the event loop.
+    """
+
+    settings: Settings
+    metrics: Metrics
+    lifecycle: Lifecycle
+    aside: Threads
+    decoders: Decoders
+    backend: Backend
+    health: Health
+    watches: Sequence[Watch]
+    connections: Connections
+    rest: RestFace
+    rpc: RpcFace
+
+
+def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
+    """The parts of a server in one process. See `compose_models` for the arguments and what is raised."""
+    ground = _Ground(settings)
+    models = compose_models(settings, ground.shares, ground.decoders, ground.metrics, choose, gpus)
+    registry = models.registry
+
+    async def exposition() -> bytes:
+        return generate_latest(ground.metrics.registry)
+
+    return _with_faces(ground, registry.repository, registry, registry.deployer, [models.watch], exposition)
+
+
+def compose_front(settings: Settings, control: str) -> Parts:
+    """The parts of a front, whose models are in the core at the control socket of that name."""
+    from server.processes.front.mirror import Mirror  # only Linux has what these need
+    from server.processes.front.remote_backend import RemoteBackend
+    from server.processes.front.remote_deployer import RemoteDeployer
+
+    ground = _Ground(settings)
+    mirror = Mirror(
+        settings.default_model, ground.decoders, Threads(1, "load"), ground.metrics, settings.remember_images
+    )
+    backend = RemoteBackend(control, mirror, ground.metrics)
+    deployer = RemoteDeployer(backend, mirror)
+    return _with_faces(ground, mirror, backend, deployer, [], backend.exposition, shared_port=True)
+
+
+class _Ground:
+    """What faces and models share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.shares = cores.shares(settings.decode_threads, settings.engine_threads)
+        self.metrics = Metrics(CollectorRegistry())
+        self.lifecycle = Lifecycle()
+        self.aside = Threads(1, "aside")
+        self.decoders = _decoders(settings, self.shares, self.aside)
+
+
+def _with_faces(
+    ground: _Ground,
+    catalogue: Catalogue,
+    backend: Backend,
+    operations: Operations,
+    watches: Sequence[Watch],
+    exposition: Callable[[], Awaitable[bytes]],
+    shared_port: bool = False,
+) -> Parts:
+    settings, metrics, lifecycle = ground.settings, ground.metrics, ground.lifecycle
+    aside, decoders = ground.aside, ground.decoders
+    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings))
+    budget = ReceiveBudget(settings.receive_bytes)
+    _show(metrics, budget, decoders)
+    rpc = RpcFace(classifier, catalogue, metrics, budget, aside, settings.max_connections, shared_port)
+    health = Health(lifecycle, catalogue, rpc.set_ready, settings.strict_readiness)
+    admin = AdminFace(operations, catalogue, settings.admin_token) if settings.admin_token else None
+    rest = RestFace(classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition)
+    connections = Connections(settings.max_connections, metrics.face("rest").ended)
+    all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
+    return Parts(settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc)
+
+
+def _decoders(settings: Settings, shares: Shares, aside: Threads) -> Decoders:
+    return Decoders(
+        shares.decode,
+        aside,
+        settings.max_image_bytes,
+        settings.max_pixels,
+        settings.exact_pixels,
+        settings.decode_limit_s,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.max_image_bytes,
+        settings.max_request_bytes,
+        settings.max_images,
+        settings.default_timeout_ms / 1e3,
+        settings.max_timeout_ms / 1e3,
+    )
+
+
+def _show(metrics: Metrics, budget: ReceiveBudget, decoders: Decoders) -> None:
+    """Gauges ask for their value when metrics are read."""
+    metrics.receiving_bytes.set_function(lambda: budget.taken)
+    metrics.decode_queue_images.set_function(decoders.waiting)
+    metrics.decode_threads_lost.set_function(lambda: decoders.lost)

@@ -1,0 +1,109 @@
+"""Compose models: builds the parts that know, load and run models, and connects them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bundle.files import Bundle
+from server.decoding.threads import Threads
+from server.engines import table
+from server.engines.choice import Choice, Chooser
+from server.engines.machine import Machine
+from server.engines.measurements import MeasurementCache
+from server.engines.table import Kind
+from server.engines.timings import Timings
+from server.host.cores import Shares
+from server.metrics import Metrics
+from server.registry.activator import Activator, Offer, to_nobody
+from server.registry.deployer import Deployer
+from server.registry.loader import Decoding, Loader, QueueLimits
+from server.registry.plan_builds import PlanBuilds, commands
+from server.registry.registry import Registry
+from server.registry.repository import Repository
+from server.scheduling.device import Device
+from server.settings import Settings
+from server.watch import EngineWatch
+from trt.gpus import Gpu, NoGpu, gpus
+from trt.store import Store, resolved
+
+log = logging.getLogger(__name__)
+
+Choose = Callable[[Bundle], Choice]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of this process, and the watch over their engines."""
+
+    registry: Registry
+    watch: EngineWatch
+
+
+def compose_models(
+    settings: Settings,
+    shares: Shares,
+    decoding: Decoding,
+    metrics: Metrics,
+    choose: Choose | None = None,
+    gpus: Sequence[Gpu] | None = None,
+    offer: Offer = to_nobody,
+) -> Models:
+    """Call it on the event loop. Raises BundleError where there is nothing to serve.
+
+    `choose` decides on the engine of a bundle instead of the settings; `gpus` are used instead of those CUDA shows.
+    `offer`: see `Activator`.
+    """
+    gpus = usable_gpus(settings.engine) if gpus is None else gpus
+    devices = _devices(gpus)
+    registry = _registry(settings, choose, gpus, shares, devices, decoding, metrics, offer)
+    return Models(registry, EngineWatch(list(devices.values()), registry.repository, settings.engine_limit_s))
+
+
+def usable_gpus(engine: str) -> Sequence[Gpu]:
+    """The GPUs that this process may use; none where the operator chose a CPU engine: CUDA is then not touched."""
+    if not table.wants_gpus(engine):
+        return []
+    try:
+        return gpus()
+    except NoGpu as reason:
+        log.debug("no GPU: %s", reason)  # no warning: most machines have none; the doctor reports a broken driver
+        return []
+
+
+def _devices(gpus: Sequence[Gpu]) -> dict[Kind, Device]:
+    devices: dict[Kind, Device] = {"cpu": Device("cpu")}
+    if gpus:
+        devices["gpu"] = Device("gpu", len(gpus))
+    return devices
+
+
+def _registry(
+    settings: Settings,
+    choose: Choose | None,
+    gpus: Sequence[Gpu],
+    shares: Shares,
+    devices: dict[Kind, Device],
+    decoding: Decoding,
+    metrics: Metrics,
+    offer: Offer,
+) -> Registry:
+    cache_dir = resolved(settings.cache_dir)
+    machine = Machine(shares.engine, gpus, Store(cache_dir), settings.max_batch)
+    chooser = Chooser(machine, settings.engine, settings.precision, MeasurementCache(cache_dir / "choices.json"))
+    timings = Timings(MeasurementCache(cache_dir / "batches.json"), shares.engine, tuple(gpu.name for gpu in gpus))
+    limits = QueueLimits(
+        settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images
+    )
+    loader = Loader(choose or chooser, devices, decoding, limits, metrics, timings.measure)
+    repository = Repository(settings.model_repository, settings.default_model, metrics)
+    threads = Threads(1, "load")
+    activator = Activator(loader, threads, offer)
+    deployer = Deployer(repository, activator, threads, settings.keep_versions)
+    plan_builds = PlanBuilds(
+        repository,
+        deployer,
+        lambda engine: settings.build_plans and machine.could_have_plans(settings.engine, engine),
+        machine.has_plans,
+        commands(gpus, settings.max_batch, settings.precision, cache_dir),
+    )
+    return Registry(repository, activator, deployer, plan_builds, settings.watch_s, settings.keep_going)

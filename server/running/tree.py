@@ -1,0 +1,94 @@
+"""Tree: the processes of `--fronts N`: what the parent opens for them, and what it tells each."""
+
+import asyncio
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from server.host import cores
+from server.host.listening import bracketed, listen, reserve_grpc_port
+from server.processes.parent.child import ChildSpec
+from server.processes.parent.parent import Parent
+from server.processes.parent.supervisor import Limits
+from server.processes.wire import control_socket
+from server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LEAST_DECODE_THREADS = 2  # of a front: with one, a photo that takes long would hold up all others
+_FATAL_FOR_CORE, _FATAL_FOR_FRONT = frozenset({2, 3}), frozenset({2})
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What the parent tells a child. `control`: the name of the control socket. `fd`: the listening socket, of HTTP for
+    a front, of the control socket for the core.
+    """
+
+    settings: Settings
+    control: str
+    fd: int
+
+    def to_json(self) -> bytes:
+        values = {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in dataclasses.asdict(self.settings).items()
+        }
+        return json.dumps({"settings": values, "control": self.control, "fd": self.fd}).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        told: dict[str, Any] = json.loads(text)
+        paths = {field.name for field in dataclasses.fields(Settings) if field.type is Path}
+        values: dict[str, Any] = {
+            name: Path(value) if name in paths else value for name, value in told["settings"].items()
+        }
+        return cls(Settings(**values), told["control"], told["fd"])
+
+
+def run_tree(settings: Settings, module: str) -> int:
+    """Run the parent until it is told to leave; returns the exit code. Raises CannotListen.
+
+    `module`: what a child runs, by its name.
+    """
+    http = listen(settings.host, settings.http_port)
+    grpc = reserve_grpc_port(settings.host, settings.grpc_port)
+    control, name = control_socket.listen()
+    with http, grpc, control:
+        ports = http.getsockname()[1], grpc.getsockname()[1]
+        core = _spec("core", module, Instructions(settings, name, control.fileno()), _FATAL_FOR_CORE)
+        front = dataclasses.replace(share_of_front(settings), http_port=ports[0], grpc_port=ports[1])
+        fronts = [
+            _spec(f"front-{number}", module, Instructions(front, name, http.fileno()), _FATAL_FOR_FRONT)
+            for number in range(settings.fronts)
+        ]
+        host = bracketed(settings.host)
+        log.info("listening http=http://%s:%d grpc=%s:%d", host, ports[0], host, ports[1])
+        limits = Limits.of_drain(settings.drain_delay_s, settings.drain_limit_s)
+        return asyncio.run(_run(core, fronts, limits, http.close))
+
+
+async def _run(core: ChildSpec, fronts: Sequence[ChildSpec], limits: Limits, on_leaving: Callable[[], None]) -> int:
+    return await Parent(core, fronts, limits, on_leaving).run()
+
+
+def _spec(name: str, module: str, instructions: Instructions, fatal_codes: frozenset[int]) -> ChildSpec:
+    command = [sys.executable, "-m", module, name]
+    return ChildSpec(name, command, (instructions.fd,), instructions.to_json(), fatal_codes)
+
+
+def share_of_front(settings: Settings) -> Settings:
+    """One front's part of what the settings allow to all together."""
+    least_bytes = 2 * max(settings.max_request_bytes, settings.max_image_bytes)
+    threads = settings.decode_threads or cores.usable()
+    return dataclasses.replace(
+        settings,
+        decode_threads=max(min(_LEAST_DECODE_THREADS, threads), -(-threads // settings.fronts)),
+        max_connections=-(-settings.max_connections // settings.fronts),
+        receive_bytes=max(least_bytes, settings.receive_bytes // settings.fronts),
+    )
