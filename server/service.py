@@ -5,8 +5,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bundle import predictions
-from bundle.predictions import Prediction, Vote
+from bundle.images import Picture, Pixels
+from bundle.predictions import Prediction, Probabilities, Vote
 from server.decoding.decoders import Decoders, Photo
 from server.errors import PER_IMAGE, Code, ServingError
 from server.lifecycle import Lifecycle
@@ -83,9 +86,33 @@ class Classified:
         return self.ready.loaded.bundle.manifest.version
 
 
+Images = Sequence[bytes] | Pixels
+"""The images of one request: photos as files, or pictures that the client has decoded and framed itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """The outcome of each image of a request, in the order of the request, and the model that computed it."""
+
+    ready: ReadyModel
+    images: Sequence[Waiter]
+
+    def probabilities(self) -> list[Probabilities]:
+        """Of each image, (classes,). Raises the ServingError of the first image that has none."""
+        return [self._computed(number).row.probabilities for number in range(len(self.images))]
+
+    def _computed(self, number: int) -> Computed:
+        outcome = self.images[number].result()
+        if not isinstance(outcome, ServingError):
+            return outcome
+        if outcome.code in PER_IMAGE and len(self.images) > 1:
+            raise ServingError(outcome.code, f"Image {number}: {outcome.detail}")
+        raise outcome.fresh()
+
+
 class Classifier:
-    """Admits, decodes and batches photos, and labels the results. Runs on the event loop; decoders and engines have
-    threads of their own. Cancelling `classify` withdraws all work that no thread has begun.
+    """Admits, decodes and batches images, and labels the results. Runs on the event loop; decoders and engines have
+    threads of their own. Cancelling `classify` or `infer` withdraws all work that no thread has begun.
     """
 
     def __init__(self, catalogue: Catalogue, decoders: Decoders, lifecycle: Lifecycle, limits: Limits) -> None:
@@ -114,40 +141,54 @@ class Classifier:
 
         Raises ServingError for an error of the whole request. An error of one photo is that photo's outcome.
         """
-        if len(encoded) > self.limits.max_images:
+        inferred = await self.infer(encoded, options)
+        ready = inferred.ready
+        k = options.top_k or min(DEFAULT_TOP_K, len(ready.loaded.bundle.labels))
+        return Classified(ready, [_answer(ready, image, k) for image in inferred.images])
+
+    async def infer(self, images: Images, options: RequestOptions) -> Inferred:
+        """Run the network on the images of one request. Raises as `classify` does."""
+        if len(images) > self.limits.max_images:
             raise ServingError(
-                Code.MALFORMED, f"{len(encoded)} images in one request: send at most {self.limits.max_images}."
+                Code.MALFORMED, f"{len(images)} images in one request: send at most {self.limits.max_images}."
             )
         self._choose_model(options)  # before any work, so that a request for an unknown model fails at once
         try:
             async with asyncio.timeout_at(options.deadline_s) as timeout:
-                photos = await self._decoders.examine(encoded, options.caller)
-                ready, permits = await self._admit(photos, options)
-                images = [self._begin(ready, permit, photo) for permit, photo in zip(permits, photos, strict=True)]
+                inputs = await self._examine(images, options.caller)
+                ready, permits = await self._admit(inputs, options)
+                waiters = [self._begin(ready, permit, each) for permit, each in zip(permits, inputs, strict=True)]
                 try:
-                    for image in images:
-                        await image
+                    for waiter in waiters:
+                        await waiter
                 finally:
-                    _count(ready, images, Code.DEADLINE if timeout.expired() else GONE)
+                    _count(ready, waiters, Code.DEADLINE if timeout.expired() else GONE)
         except TimeoutError:
             raise too_late() from None
-        k = options.top_k or min(DEFAULT_TOP_K, len(ready.loaded.bundle.labels))
-        return Classified(ready, [_answer(ready, image, k) for image in images])
+        return Inferred(ready, waiters)
 
-    async def _admit(self, photos: Sequence[Photo], options: RequestOptions) -> tuple[ReadyModel, Sequence[Permit]]:
-        decoded = self._decoders.forecast([photo.work for photo in photos], options.caller)
+    async def _examine(self, images: Images, caller: Caller) -> Sequence[Photo] | Pixels:
+        return images if isinstance(images, np.ndarray) else await self._decoders.examine(images, caller)
+
+    async def _admit(
+        self, inputs: Sequence[Photo] | Pixels, options: RequestOptions
+    ) -> tuple[ReadyModel, Sequence[Permit]]:
+        work = [0.0 if isinstance(each, np.ndarray) else each.work for each in inputs]
+        decoded = self._decoders.forecast(work, options.caller)
         while True:
             ready = self._choose_model(options)
+            if isinstance(inputs, np.ndarray):
+                _check_size(ready, inputs)
             try:
                 permits = await ready.queue.admit(
-                    len(photos), options.caller, options.deadline_s, decoded, options.patient
+                    len(inputs), options.caller, options.deadline_s, decoded, options.patient
                 )
             except Retired:
                 continue
             except ServingError as error:
-                ready.metrics.refused(error.code, len(photos))
+                ready.metrics.refused(error.code, len(inputs))
                 raise
-            ready.metrics.admitted(len(photos))
+            ready.metrics.admitted(len(inputs))
             return ready, permits
 
     def _choose_model(self, options: RequestOptions) -> ReadyModel:
@@ -159,20 +200,35 @@ class Classifier:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
         return ready
 
-    def _begin(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Waiter:
-        """Start on one photo. Its permit is given back when its work has ended, which may be after its caller left."""
-        if isinstance(photo.header, ServingError):
-            return ended(permit, photo.header)
-        return ready.single_flight.join(photo.digest, permit, lambda: self._compute(ready, permit, photo))
+    def _begin(self, ready: ReadyModel, permit: Permit, image: Photo | Picture) -> Waiter:
+        """Start on one image. Its permit is given back when its work has ended, which may be after its caller left."""
+        if isinstance(image, np.ndarray):
+            return ready.single_flight.alone(permit, lambda: self._compute(ready, permit, image, 0.0))
+        if isinstance(image.header, ServingError):
+            return ended(permit, image.header)
+        return ready.single_flight.join(image.digest, permit, lambda: self._decode_and_compute(ready, permit, image))
 
-    async def _compute(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
+    async def _decode_and_compute(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
         preprocessing = ready.loaded.bundle.manifest.preprocessing
         picture, decode_s = await self._decoders.decode(photo, preprocessing, permit.caller)
         ready.metrics.took("decode", decode_s)
+        return await self._compute(ready, permit, picture, decode_s)
+
+    async def _compute(self, ready: ReadyModel, permit: Permit, picture: Picture, decode_s: float) -> Computed:
         row = await permit.submit(picture)
         ready.metrics.took("queue", row.queue_s)
         ready.metrics.took("infer", row.infer_s)
         return Computed(row, decode_s)
+
+
+def _check_size(ready: ReadyModel, pixels: Pixels) -> None:
+    wanted = ready.loaded.bundle.manifest.preprocessing
+    if pixels.shape[1:3] != (wanted.height, wanted.width):
+        raise ServingError(
+            Code.MALFORMED,
+            f"The pixels have {pixels.shape[1]} rows of {pixels.shape[2]}: this model takes "
+            f"{wanted.height} rows of {wanted.width}.",
+        )
 
 
 def _count(ready: ReadyModel, images: Sequence[Waiter], left: str) -> None:

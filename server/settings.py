@@ -51,6 +51,9 @@ class Settings:
     exact_pixels: bool = _setting(False, "resize exactly as in training; slower")
     max_images: int = _setting(64, "limit on the images in a request", 1)
     queue_images: int = _setting(256, "limit on the images admitted and not yet answered, for each model version", 1)
+    shared_memory: str = _setting(
+        "", "clients of this host may send tensors in shared memory whose name begins so; without it none may"
+    )
     engine: str = _setting(
         table.AUTO, f"auto (GPU engines first; of the CPU engines the fastest), {_either(table.names()[1:])}"
     )
@@ -80,6 +83,10 @@ class Settings:
                 raise SettingsError(f"{name} must be {_either(known)}, not {getattr(self, name)!r}.")
         if self.fronts and sys.platform != "linux":
             raise SettingsError("fronts needs Linux: serve with one process, --fronts 0.")
+        if self.shared_memory and (self.fronts or sys.platform != "linux"):
+            raise SettingsError("shared_memory needs Linux, and one process: --fronts 0.")
+        if "/" in self.shared_memory or self.shared_memory.startswith("."):
+            raise SettingsError("shared_memory is the beginning of names in /dev/shm, such as sesame-: without / and .")
         if self.admin_token and len(self.admin_token) < 16:
             raise SettingsError("admin_token must have at least 16 characters: make one with 'openssl rand -hex 16'.")
         if self.default_timeout_ms > self.max_timeout_ms:

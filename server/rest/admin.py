@@ -1,7 +1,6 @@
 """AdminFace: load and unload models and set aliases over HTTP, for clients that know the admin token."""
 
-import hmac
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response
@@ -9,9 +8,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import ValidationError
 
 from server.errors import Code, ServingError
+from server.operators import AdminToken, Operations
 from server.registry.aliases import ModelVersion
 from server.registry.catalogue import Catalogue
-from server.registry.entry import Entry
 from server.rest.answers import JsonAnswer, aliases, model_description
 from server.rest.contract.models import AliasList, ModelVersions
 from server.rest.contract.requests import AliasRequest
@@ -23,23 +22,13 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="Bearer", description="The se
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-class Operations(Protocol):
-    """What operators can do. See `Deployer`."""
-
-    async def load(self, name: str, version: str) -> Entry: ...
-
-    async def unload(self, name: str, version: str) -> list[Entry]: ...
-
-    async def set_alias(self, alias: str, target: ModelVersion | None) -> bool: ...
-
-
 class AdminFace:
     """Routes under `/admin`, each behind `Authorization: Bearer <token>`. They run on the event loop."""
 
-    def __init__(self, deployer: Operations, catalogue: Catalogue, token: str) -> None:
+    def __init__(self, deployer: Operations, catalogue: Catalogue, token: AdminToken) -> None:
         self._deployer = deployer
         self._catalogue = catalogue
-        self._token = token.encode()
+        self._token = token
 
     def add_routes(self, app: FastAPI) -> None:
         token = [Depends(self._check_token)]
@@ -80,8 +69,7 @@ class AdminFace:
     async def _check_token(self, credentials: Credentials) -> None:
         if credentials is None or not credentials.credentials:
             raise ServingError(Code.UNAUTHORIZED, "Send the admin token as 'Authorization: Bearer …'.")
-        given = credentials.credentials.strip().encode("latin-1", "replace")
-        if not hmac.compare_digest(given, self._token):
+        if not self._token.matches(credentials.credentials):
             raise ServingError(Code.FORBIDDEN, "This is not the admin token.")
 
 

@@ -55,7 +55,7 @@ async def read_body(request: Request, limits: Limits, receipt: Receipt, in_threa
     disconnects.
     """
     limit, parse = _parser(request.headers.get("content-type", ""), limits)
-    chunks = await _read_chunks(request, limit, receipt)
+    chunks = await read_chunks(request, limit, receipt)
     if receipt.bytes > _ON_LOOP_BYTES:
         return await in_thread(lambda: parse(b"".join(chunks)))
     return parse(b"".join(chunks))
@@ -80,7 +80,7 @@ def _parser(content_type: str, limits: Limits) -> tuple[int, Callable[[bytes], B
     )
 
 
-async def _read_chunks(request: Request, limit: int, receipt: Receipt) -> Sequence[bytes]:
+async def read_chunks(request: Request, limit: int, receipt: Receipt) -> Sequence[bytes]:
     """The body in pieces. Raises UnreadBody as soon as its length, announced or counted, exceeds the limit."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:

@@ -1,21 +1,21 @@
 """ClassifyRoute: one `POST /classify`, from its body to its answer. Runs on the event loop."""
 
-import asyncio
 import time
 
 from fastapi import Request
-from fastapi.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.decoding.threads import Threads
-from server.errors import Code, ServingError
-from server.metrics import OK, FaceMetrics
+from server.errors import ServingError
+from server.metrics import FaceMetrics
 from server.receiving import Receipt, ReceiveBudget
 from server.rest.answers import JsonAnswer, classification
-from server.rest.bodies import Body, UnreadBody, read_body
-from server.rest.client import CancelledIfGone, client_of
+from server.rest.bodies import read_body
+from server.rest.client import CancelledIfGone
+from server.rest.counted import Counted
 from server.rest.error_handlers import ErrorHandlers
-from server.rest.request_options import request_options, timeout_s
+from server.rest.receiver import BodyReceiver
+from server.rest.request_options import request_options
 from server.service import Answer, Classified, Classifier
 
 _PREDICTIONS_ON_LOOP = 1000
@@ -30,6 +30,7 @@ class ClassifyRoute:
         classifier: Classifier,
         metrics: FaceMetrics,
         budget: ReceiveBudget,
+        receiver: BodyReceiver,
         aside: Threads,
         errors: ErrorHandlers,
     ) -> None:
@@ -37,92 +38,46 @@ class ClassifyRoute:
         self._classifier = classifier
         self._metrics = metrics
         self._budget = budget
+        self._receiver = receiver
         self._aside = aside
         self._errors = errors
-        self._receiving: set[asyncio.Timeout] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
-        response = await self.classify(Request(scope, receive))
-        await response(scope, receive, send)
+        answer = await self.classify(Request(scope, receive))
+        await answer(scope, receive, send)
 
-    async def classify(self, request: Request) -> Response:
+    async def classify(self, request: Request) -> ASGIApp:
         """Photos in JPEG, PNG or WebP; the bytes decide which. Photos of concurrent requests share a batch."""
         try:
             return await self._classify(request)
-        except (
-            Exception
-        ) as error:  # here, since an exception that goes further holds the photo while the answer is sent
+        except Exception as error:  # here: one that goes further holds the photo while the answer is sent
             return await self._errors.response(request, error)
 
-    def end_receiving(self) -> None:
-        """Reject the bodies that are still being received, because the server drains."""
-        now_s = asyncio.get_running_loop().time()
-        for timeout in self._receiving:
-            timeout.reschedule(now_s)
-
-    async def _classify(self, request: Request) -> Response:
+    async def _classify(self, request: Request) -> ASGIApp:
         with Receipt(self._budget) as receipt:
             began_s = time.monotonic()
-            deadline_s = self._deadline_s(request)
-            body = await self._body(request, deadline_s, receipt)
+            deadline_s = self._receiver.deadline_s(request)
+            body = await self._receiver.receive(
+                request, deadline_s, lambda: read_body(request, self._classifier.limits, receipt, self._aside.run)
+            )
             received_s = time.monotonic()
             options = request_options(request.query_params, body.fields, deadline_s)
             with CancelledIfGone(request.scope):
                 classified = await self._classifier.classify(body.photos, options)
-        classified.ready.metrics.took("receive", received_s - began_s)
+        metrics = classified.ready.metrics
+        metrics.took("receive", received_s - began_s)
+        began_s = time.monotonic()
         if sum(map(_predictions, classified.outcomes)) > _PREDICTIONS_ON_LOOP:
-            return await self._aside.run(self._answer, classified, body.many)
-        return self._answer(classified, body.many)
-
-    def _answer(self, classified: Classified, many: bool) -> Response:
-        return _CountedAnswer(classified, many, self._metrics)
-
-    def _deadline_s(self, request: Request) -> float:
-        text = request.headers.get("x-request-timeout-ms")
-        try:
-            wanted_s = None if text is None else timeout_s(text, self._classifier.limits.max_timeout_s)
-        except ServingError as error:
-            raise UnreadBody.of(error) from None
-        return self._classifier.deadline_s(wanted_s)
-
-    async def _body(self, request: Request, deadline_s: float, receipt: Receipt) -> Body:
-        self._reject_if_draining()
-        if client_of(request.scope).has_sent_all():  # as for most photos: nothing has to be waited for
-            return await self._read(request, receipt)
-        try:
-            async with asyncio.timeout_at(deadline_s) as timeout:
-                self._receiving.add(timeout)
-                try:
-                    return await self._read(request, receipt)
-                finally:
-                    self._receiving.remove(timeout)
-        except TimeoutError:
-            self._reject_if_draining()
-            raise UnreadBody(Code.SLOW_BODY, "The body came too slowly: send it within the request's time.") from None
-
-    async def _read(self, request: Request, receipt: Receipt) -> Body:
-        return await read_body(request, self._classifier.limits, receipt, self._aside.run)
-
-    def _reject_if_draining(self) -> None:
-        if error := self._classifier.draining():
-            raise UnreadBody.of(error)
+            answer = await self._aside.run(_answer, classified, body.many)
+        else:
+            answer = _answer(classified, body.many)
+        return Counted(answer, began_s, metrics, self._metrics)
 
 
-class _CountedAnswer(JsonAnswer):
-    """An answer that is counted and timed when it has been sent."""
-
-    def __init__(self, classified: Classified, many: bool, metrics: FaceMetrics) -> None:
-        """Raises the ServingError of a photo that was sent alone."""
-        self._began_s = time.monotonic()
-        self._classified = classified
-        self._metrics = metrics
-        super().__init__(classification(classified, many))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await super().__call__(scope, receive, send)
-        self._classified.ready.metrics.took("respond", time.monotonic() - self._began_s)
-        self._metrics.ended(OK)
+def _answer(classified: Classified, many: bool) -> JsonAnswer:
+    """Raises the ServingError of a photo that was sent alone."""
+    return JsonAnswer(classification(classified, many))
 
 
 def _predictions(outcome: Answer | ServingError) -> int:

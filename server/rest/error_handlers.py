@@ -1,17 +1,18 @@
-"""ErrorHandlers: turn whatever a route raises into a problem document, and count it."""
+"""ErrorHandlers: turn whatever a route raises into an answer, and count it."""
 
 import logging
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from server.errors import Code, ServingError, internal
 from server.metrics import GONE, FaceMetrics
 from server.rest.bodies import UnreadBody
-from server.rest.problems import CLIENT_GONE, ClosingProblem, ProblemResponse
+from server.rest.problems import CLIENT_GONE, ClosingResponse, ErrorResponse
 from server.service import Classifier
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,13 @@ _DISCARD_S, _DISCARD_WHEN_DRAINING_S = 5.0, 0.5
 class ErrorHandlers:
     """All on the event loop. starlette itself logs an exception that is a bug."""
 
-    def __init__(self, classifier: Classifier, metrics: FaceMetrics) -> None:
+    def __init__(self, classifier: Classifier, metrics: FaceMetrics, shape: type[ErrorResponse]) -> None:
+        """`shape`: how an error is written."""
         self._classifier = classifier
         self._metrics = metrics
+        self._shape = shape
 
-    def install(self, app: FastAPI) -> None:
+    def install(self, app: Starlette) -> None:
         app.add_exception_handler(ServingError, self.serving_error)  # type: ignore[arg-type]
         app.add_exception_handler(RequestValidationError, self._invalid)  # type: ignore[arg-type]
         app.add_exception_handler(HTTPException, self._no_route)  # type: ignore[arg-type]
@@ -46,8 +49,9 @@ class ErrorHandlers:
     async def serving_error(self, request: Request, error: ServingError) -> Response:
         self._metrics.ended(error.code)
         if not isinstance(error, UnreadBody):
-            return ProblemResponse(error)
-        return ClosingProblem(error, _DISCARD_WHEN_DRAINING_S if self._classifier.draining() else _DISCARD_S)
+            return self._shape(error)
+        discard_s = _DISCARD_WHEN_DRAINING_S if self._classifier.draining() else _DISCARD_S
+        return ClosingResponse(self._shape(error), discard_s)
 
     async def _invalid(self, request: Request, error: RequestValidationError) -> Response:
         return await self.serving_error(request, ServingError(Code.MALFORMED, str(error.errors()[0]["msg"])))
@@ -55,8 +59,8 @@ class ErrorHandlers:
     async def _no_route(self, request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "another method").replace("GET", "GET, HEAD")
-            return ProblemResponse(ServingError(Code.METHOD_NOT_ALLOWED, f"Use {allowed} here."), {"Allow": allowed})
-        return ProblemResponse(ServingError(Code.UNKNOWN_PATH, "There is nothing at this address: see /docs."))
+            return self._shape(ServingError(Code.METHOD_NOT_ALLOWED, f"Use {allowed} here."), {"Allow": allowed})
+        return self._shape(ServingError(Code.UNKNOWN_PATH, "There is nothing at this address: see /docs."))
 
     async def _client_gone(self, request: Request, error: Exception) -> Response:
         self._metrics.ended(GONE)
@@ -64,4 +68,4 @@ class ErrorHandlers:
 
     async def _bug(self, request: Request, error: Exception) -> Response:
         self._metrics.ended(Code.INTERNAL)
-        return ProblemResponse(internal())
+        return self._shape(internal())

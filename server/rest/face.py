@@ -11,6 +11,7 @@ from server.decoding.threads import Threads
 from server.health import Health
 from server.lifecycle import Phase
 from server.metrics import Metrics
+from server.openinference.open_inference import OpenInference
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
 from server.rest.admin import AdminFace
@@ -23,7 +24,12 @@ from server.rest.docs.page import docs_page
 from server.rest.envelope import Envelope
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.head import HeadAsGet
-from server.rest.shortcut import Shortcut
+from server.rest.openinference.answers import InferenceError
+from server.rest.openinference.app import PREFIX, OpenInferenceApp
+from server.rest.openinference.infer import InferRoute
+from server.rest.problems import ProblemResponse
+from server.rest.receiver import BodyReceiver
+from server.rest.shortcut import Shortcut, Under
 from server.service import Classifier
 
 
@@ -41,6 +47,7 @@ class RestFace:
         version: str,
         admin: AdminFace | None,
         exposition: Callable[[], Awaitable[bytes]],
+        open_inference: OpenInference,
     ) -> None:
         """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes.
         `exposition`: the metrics as text.
@@ -48,14 +55,21 @@ class RestFace:
         self._catalogue = catalogue
         self._health = health
         self._exposition = exposition
-        errors = ErrorHandlers(classifier, metrics.face("rest"))
-        self._classify = ClassifyRoute(classifier, metrics.face("rest"), budget, aside, errors)
+        face_metrics = metrics.face("rest")
+        errors = ErrorHandlers(classifier, face_metrics, ProblemResponse)
+        self._receiver = BodyReceiver(classifier)
+        self._classify = ClassifyRoute(classifier, face_metrics, budget, self._receiver, aside, errors)
+        protocol_errors = ErrorHandlers(classifier, face_metrics, InferenceError)
+        infer = InferRoute(
+            open_inference.inference, classifier.limits, face_metrics, budget, self._receiver, aside, protocol_errors
+        )
+        v2 = OpenInferenceApp(open_inference, infer, protocol_errors)
         app = DocumentedApp(version)
         self._add_routes(app, operations.classify(classifier.limits.max_timeout_s))
         if admin:
             admin.add_routes(app)
         errors.install(app)
-        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, HeadAsGet(app)))
+        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, HeadAsGet(app))))
 
     def _add_routes(self, app: DocumentedApp, classify: dict[str, Any]) -> None:
         app.add_api_route("/classify", self._classify.classify, methods=["POST"], **classify)
@@ -71,7 +85,7 @@ class RestFace:
 
     def end_receiving(self) -> None:
         """Reject the bodies that are still being received, because the server drains."""
-        self._classify.end_receiving()
+        self._receiver.end_receiving()
 
     async def list_models(self) -> Response:
         """Every model version with its state, input, engine and parity, and all aliases."""

@@ -47,17 +47,28 @@ def problem_document(error: ServingError) -> ProblemDocument:
     return ProblemDocument(title=status.phrase, status=int(status), code=error.code, detail=detail)
 
 
-class ProblemResponse(Response):
-    """The answer to a request that failed as a whole."""
+class ErrorResponse(Response):
+    """The answer to a request that failed as a whole: its status and headers. What its body is, subclasses say."""
+
+    def __init__(self, error: ServingError, headers: dict[str, str] | None = None) -> None:
+        headers = dict(headers or {})
+        if error.retry_after_s is not None:  # whole seconds, says RFC 9110
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        if error.code is Code.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        super().__init__(self.content(error), STATUS[error.code], headers)
+
+    def content(self, error: ServingError) -> bytes:
+        raise NotImplementedError
+
+
+class ProblemResponse(ErrorResponse):
+    """The error as a problem document."""
 
     media_type = "application/problem+json"
 
-    def __init__(self, error: ServingError, headers: dict[str, str] | None = None) -> None:
-        if error.retry_after_s is not None:  # whole seconds, says RFC 9110
-            headers = {**(headers or {}), "Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-        if error.code is Code.UNAUTHORIZED:
-            headers = {**(headers or {}), "WWW-Authenticate": "Bearer"}
-        super().__init__(problem_document(error).model_dump_json().encode(), STATUS[error.code], headers)
+    def content(self, error: ServingError) -> bytes:
+        return problem_document(error).model_dump_json().encode()
 
 
 def raw_problem(error: ServingError) -> bytes:
@@ -69,15 +80,16 @@ def raw_problem(error: ServingError) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(problem.body)
 
 
-class ClosingProblem(ProblemResponse):
+class ClosingResponse(Response):
     """The answer to a request whose body was not read to its end. The connection closes after it.
 
     A client that is still sending would get a connection reset before it reads the answer. So the server goes on
     reading for a while and discards what comes, unless the client waits for "100 Continue" and has sent nothing.
     """
 
-    def __init__(self, error: ServingError, discard_s: float) -> None:
-        super().__init__(error, {"Connection": "close"})
+    def __init__(self, response: Response, discard_s: float) -> None:
+        super().__init__(response.body, response.status_code)
+        self.raw_headers = [*response.raw_headers, (b"connection", b"close")]
         self._discard_s = discard_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

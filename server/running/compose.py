@@ -14,10 +14,13 @@ from server.host import cores
 from server.host.cores import Shares
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
+from server.openinference.inference import Inference
+from server.openinference.open_inference import OpenInference
+from server.openinference.regions import Regions
+from server.operators import AdminToken, Operations
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
 from server.rest import AdminFace, RestFace
-from server.rest.admin import Operations
 from server.rest.connections import Connections
 from server.rpc import RpcFace
 from server.running.compose_models import Choose, compose_models
@@ -100,10 +103,21 @@ def _with_faces(
     classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings))
     budget = ReceiveBudget(settings.receive_bytes)
     _show(metrics, budget, decoders)
+
+    async def set_ready(ready: bool) -> None:
+        await rpc.set_ready(ready)
+
+    health = Health(lifecycle, catalogue, set_ready, settings.strict_readiness)
+    token = AdminToken(settings.admin_token)
+    inference = Inference(classifier, Regions(settings.shared_memory), aside)
+    open_inference = OpenInference(
+        inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
+    )
     rpc = RpcFace(classifier, catalogue, metrics, budget, aside, settings.max_connections, shared_port)
-    health = Health(lifecycle, catalogue, rpc.set_ready, settings.strict_readiness)
-    admin = AdminFace(operations, catalogue, settings.admin_token) if settings.admin_token else None
-    rest = RestFace(classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition)
+    admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
+    rest = RestFace(
+        classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference
+    )
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     return Parts(settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc)

@@ -126,6 +126,17 @@ class SingleFlight:
         flight = self._under_way(digest, permit.caller.priority) or self._begin(digest, permit, compute)
         return flight.join(permit)
 
+    def alone(self, permit: Permit, compute: Callable[[], Coroutine[Any, Any, Computed]]) -> Waiter:
+        """As `join`, for an image that is shared with nobody and not remembered."""
+        task = asyncio.create_task(compute())
+
+        def cancel(flight: _Flight) -> None:
+            task.cancel()
+
+        flight = _Flight(permit, cancel)
+        task.add_done_callback(lambda task: flight.end(_outcome(task)))
+        return flight.join(permit)
+
     def _recall(self, digest: bytes) -> Computed | None:
         """The remembered result of an image, or None. Its times and its batch are 0."""
         probabilities = self._results.get(digest)
@@ -152,13 +163,10 @@ class SingleFlight:
 
     def _end(self, key: _Key, flight: _Flight, task: "asyncio.Task[Computed]") -> None:
         self._remove(key, flight)
-        if task.cancelled():  # nobody waits any more
-            return flight.end(asyncio.CancelledError())
-        error = task.exception()
-        if error is not None:
-            return flight.end(error.fresh() if isinstance(error, ServingError) else error)
-        self._remember(key[0], task.result())
-        return flight.end(task.result())
+        outcome = _outcome(task)
+        if isinstance(outcome, Computed):
+            self._remember(key[0], outcome)
+        flight.end(outcome)
 
     def _remove(self, key: _Key, flight: _Flight) -> None:
         if self._flights.get(key) is flight:
@@ -169,3 +177,13 @@ class SingleFlight:
             self._results[digest] = computed.row.probabilities.copy()  # not its whole batch
             if len(self._results) > self._remembered:
                 self._results.popitem(last=False)
+
+
+def _outcome(task: "asyncio.Task[Computed]") -> "Computed | ServingError | BaseException":
+    """Of a task that has ended."""
+    if task.cancelled():  # nobody waits any more
+        return asyncio.CancelledError()
+    error = task.exception()
+    if error is None:
+        return task.result()
+    return error.fresh() if isinstance(error, ServingError) else error

@@ -1,0 +1,1 @@
+"""REST of the Open Inference Protocol: everything under `/v2`."""
