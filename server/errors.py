@@ -1,6 +1,6 @@
 """ServingError: an error that a client is told, with one code.
 
-REST translates every code, gRPC all but the eight that only HTTP has (`server.rpc.status.HTTP_ONLY`).
+REST translates every code, gRPC all but the six that only HTTP has (`server.rpc.status.HTTP_ONLY`).
 """
 
 from enum import StrEnum

@@ -11,6 +11,18 @@ from server.openinference.request import IMAGE, PIXELS, InputTensor, RegionPart
 from server.service import Images
 
 _CHANNELS = 3
+_MOST_VALUES = 2_000_000
+"""That a request may send one by one instead of as bytes: 13 pictures of 224 x 224 pixels. To read more would hold up
+the server: tens of milliseconds in which no other thread may run.
+"""
+
+
+def check_values(count: int) -> None:
+    """Raises ServingError MALFORMED where a request has too many numbers that are to be read one by one."""
+    if count > _MOST_VALUES:
+        raise ServingError(
+            Code.MALFORMED, f"The request has more than {_MOST_VALUES} values: send the tensor as bytes (binary, raw)."
+        )
 
 
 def images(inputs: Sequence[InputTensor], most: int) -> Images:

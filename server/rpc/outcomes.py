@@ -18,8 +18,14 @@ class Outcomes:
 
     async def count(self, answer: Coroutine[Any, Any, T]) -> T:
         """Await an answer, and count its outcome. Raises ServingError, whatever went wrong."""
+        answered = await self.settle(answer)
+        self._metrics.ended(OK)
+        return answered
+
+    async def settle(self, answer: Coroutine[Any, Any, T]) -> T:
+        """As `count`, but an answer is not counted."""
         try:
-            answered = await answer
+            return await answer
         except ServingError as error:
             self.failed(error)
             raise
@@ -29,8 +35,6 @@ class Outcomes:
         except Exception as error:
             log.exception("a call failed; this is a bug")
             raise self.failed(internal()) from error
-        self._metrics.ended(OK)
-        return answered
 
     def failed(self, error: ServingError) -> ServingError:
         """Count an error; returns it."""

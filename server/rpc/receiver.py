@@ -1,16 +1,18 @@
 """MessageReceiver: receives and parses the messages of calls."""
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 
 from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.receiving import Receipt, ReceiveBudget
-from server.rpc import requests
-from server.rpc.requests import PhotoRequest
 from server.rpc.status import Context
 from server.service import Classifier
+
+Parsed = TypeVar("Parsed")
 
 _ON_LOOP_BYTES = 1 << 20  # a larger message is parsed in a thread
 
@@ -25,22 +27,24 @@ class MessageReceiver:
         self._classifier = classifier
         self._budget = budget
         self._aside = aside
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._receiving: set[asyncio.Timeout] = set()
 
-    async def receive(self, context: Context, receipt: Receipt, deadline_s: float) -> PhotoRequest:
+    async def receive(
+        self, context: Context, receipt: Receipt, deadline_s: float, parse: Callable[[bytes], Parsed]
+    ) -> Parsed:
         """The one message of a call, for which `receipt` then holds its size. Raises ServingError."""
         serialized = await self._serialized(context, receipt, deadline_s)
         if serialized is None:
-            raise ServingError(Code.MALFORMED, "The call has no message: send a photo.")
+            raise ServingError(Code.MALFORMED, "The call has no message: send one.")
         receipt.grow(len(serialized))
-        return await self.parse(serialized)
+        return await self.parse(serialized, parse)
 
-    async def parse(self, serialized: bytes) -> PhotoRequest:
-        """Raises ServingError MALFORMED."""
+    async def parse(self, serialized: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
+        """What `parse` returns or raises; a large message is parsed in a thread."""
         if len(serialized) > _ON_LOOP_BYTES:
-            return await self._aside.run(requests.parse, serialized)
-        return requests.parse(serialized)
+            return await self._aside.run(parse, serialized)
+        return parse(serialized)
 
     def end_receiving(self) -> None:
         """Reject the messages that are still being received, because the server drains."""
@@ -59,7 +63,7 @@ class MessageReceiver:
         try:
             async with asyncio.timeout_at(deadline_s) as timeout:
                 self._receiving.add(timeout)
-                await self._budget.promise(receipt, self._max_bytes, give_way)
+                await self._budget.promise(receipt, self.max_bytes, give_way)
                 serialized = await context.read()
                 return None if serialized is grpc.aio.EOF else serialized
         except TimeoutError:

@@ -6,13 +6,12 @@ thread and does not hold up the event loop.
 
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
-from server.errors import Code, ServingError
 from server.pb.sesame.v1 import classifier_pb2 as pb
+from server.rpc.calls import parser
 from server.scheduling.fair_queue import Caller, Priority
 from server.service import RequestOptions
 
+_parse = parser(pb.ClassifyRequest)
 _PRIORITY = {pb.INTERACTIVE: Priority.INTERACTIVE, pb.BULK: Priority.BULK}
 
 
@@ -35,12 +34,7 @@ class PhotoRequest:
 
 def parse(serialized: bytes) -> PhotoRequest:
     """Raises ServingError MALFORMED for bytes that are no ClassifyRequest."""
-    try:
-        message = pb.ClassifyRequest.FromString(serialized)
-    except DecodeError:
-        raise ServingError(
-            Code.MALFORMED, "The message is not a ClassifyRequest: send what the .proto file defines."
-        ) from None
+    message = _parse(serialized)
     return PhotoRequest(
         image=message.image,
         model=message.model,

@@ -11,7 +11,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     Code.UNKNOWN_MODEL: grpc.StatusCode.NOT_FOUND,
+    Code.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
     Code.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.UNSUPPORTED_TYPE: grpc.StatusCode.INVALID_ARGUMENT,
     Code.BAD_IMAGE: grpc.StatusCode.INVALID_ARGUMENT,
@@ -33,8 +35,6 @@ HTTP_ONLY = frozenset(
         Code.SLOW_HEADERS,
         Code.HEADERS_TOO_LARGE,
         Code.UNAUTHORIZED,
-        Code.FORBIDDEN,
-        Code.CONFLICT,
     },
 )
 """Errors that gRPC reports in its own way, or that only /admin has."""

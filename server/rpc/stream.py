@@ -1,33 +1,32 @@
-"""Stream: many photos over one call, with a limit on those that are not answered yet."""
+"""Stream: many requests over one call, with a limit on those that are not answered yet."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
-from server.pb.sesame.v1 import classifier_pb2 as pb
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
-Photo = TypeVar("Photo")
 
-
-class Stream(Generic[Photo]):
-    """On the event loop. A photo counts until its answer has been handed to gRPC. So the server stops reading from a
+class Stream(Generic[Request, Response]):
+    """On the event loop. A request counts until its answer has been handed to gRPC. So the server stops reading from a
     client that does not read its answers.
     """
 
     def __init__(
         self,
-        read: Callable[[], Awaitable[Photo | None]],
-        answer: Callable[[Photo], Awaitable[pb.StreamResponse]],
+        read: Callable[[], Awaitable[Request | None]],
+        answer: Callable[[Request], Awaitable[Response]],
         window: int,
     ) -> None:
-        """`read` returns None at the end; `answer` does not raise. `window`: most photos that are not answered yet."""
+        """`read` returns None at the end; `answer` does not raise. `window`: most requests not answered yet."""
         self._read = read
         self._answer = answer
         self._room = asyncio.Semaphore(window)
-        self._outcomes: asyncio.Queue[pb.StreamResponse | None] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[Response | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def responses(self) -> AsyncIterator[pb.StreamResponse]:
+    async def responses(self) -> AsyncIterator[Response]:
         """The answers, as they become ready. Raises what `read` raises. Closing this early cancels all work."""
         reading = asyncio.create_task(self._read_all())
         try:
@@ -42,8 +41,8 @@ class Stream(Generic[Photo]):
     async def _read_all(self) -> None:
         try:
             await self._room.acquire()
-            while (photo := await self._read()) is not None:
-                task = asyncio.create_task(self._answer_one(photo))
+            while (request := await self._read()) is not None:
+                task = asyncio.create_task(self._answer_one(request))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 await self._room.acquire()
@@ -51,5 +50,5 @@ class Stream(Generic[Photo]):
         finally:
             self._outcomes.put_nowait(None)
 
-    async def _answer_one(self, photo: Photo) -> None:
-        self._outcomes.put_nowait(await self._answer(photo))
+    async def _answer_one(self, request: Request) -> None:
+        self._outcomes.put_nowait(await self._answer(request))

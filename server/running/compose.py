@@ -113,7 +113,7 @@ def _with_faces(
     open_inference = OpenInference(
         inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
     )
-    rpc = RpcFace(classifier, catalogue, metrics, budget, aside, settings.max_connections, shared_port)
+    rpc = RpcFace(classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, shared_port)
     admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference

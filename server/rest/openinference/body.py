@@ -11,12 +11,9 @@ import numpy as np
 
 from server.errors import Code, ServingError
 from server.openinference import parameters
+from server.openinference.inputs import check_values
 from server.openinference.request import IMAGE, InferRequest, InputTensor, RegionPart, WantedOutput
 from server.scheduling.fair_queue import Priority
-
-_MOST_VALUES = 2_000_000
-"""Of the JSON of one request: 13 pictures of 224 x 224 pixels. To parse more would hold up the server: tens of
-milliseconds in which no other thread may run. A tensor in binary has no such limit."""
 
 
 class _Input(msgspec.Struct):
@@ -80,10 +77,7 @@ def parse(body: bytes, json_bytes: int | None, model: str, version: str) -> Pars
 
 
 def _decoded(text: bytes | memoryview) -> _Request:
-    if bytes(text).count(b",") > _MOST_VALUES:
-        raise ServingError(
-            Code.MALFORMED, f"The JSON has more than {_MOST_VALUES} values: send the tensor in binary, after the JSON."
-        )
+    check_values(bytes(text).count(b","))
     try:
         return _DECODER.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -1,0 +1,88 @@
+"""Calls: how the methods of all services receive a request, and answer it or fail. On the event loop."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from server.errors import Code, ServingError
+from server.receiving import Receipt, ReceiveBudget
+from server.rpc.callers import Callers
+from server.rpc.outcomes import Outcomes
+from server.rpc.receiver import MessageReceiver
+from server.rpc.status import Context, abort
+from server.rpc.streams import Streams
+from server.service import Classifier
+
+Request = TypeVar("Request")
+M = TypeVar("M", bound=Message)
+
+Handler = Any  # grpc.RpcMethodHandler; grpc-stubs knows only those of the synchronous server
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What all methods need."""
+
+    classifier: Classifier
+    budget: ReceiveBudget
+    receiver: MessageReceiver
+    outcomes: Outcomes
+    callers: Callers
+
+    def unary(
+        self,
+        parse: Callable[[bytes], Request],
+        answer: Callable[[Request, Context, float], Awaitable[Message]],
+        counted: bool = False,
+    ) -> Handler:
+        """A method of one request and one response. `answer(request, context, deadline_s)` may raise ServingError.
+        `counted`: its answers count as requests.
+
+        It is handled as a stream of one message: only then can the server decide when to receive it.
+        """
+        outcome = self.outcomes.count if counted else self.outcomes.settle
+
+        async def call(_: AsyncIterator[bytes], context: Context) -> Message:
+            try:
+                return await outcome(self._answered(parse, answer, context))
+            except ServingError as error:
+                failed = error.fresh()  # it does not hold the images while the answer is sent
+            return await abort(context, failed)
+
+        return grpc.stream_unary_rpc_method_handler(call, None, _serialized)  # type: ignore[arg-type]
+
+    def streaming(self, streams: Streams[Any, Any]) -> Handler:
+        """A method of many requests and responses."""
+        return grpc.stream_stream_rpc_method_handler(streams.responses, None, _serialized)  # type: ignore[arg-type]
+
+    async def _answered(
+        self,
+        parse: Callable[[bytes], Request],
+        answer: Callable[[Request, Context, float], Awaitable[Message]],
+        context: Context,
+    ) -> Message:
+        deadline_s = self.classifier.deadline_s(context.time_remaining())
+        with Receipt(self.budget) as receipt:
+            request = await self.receiver.receive(context, receipt, deadline_s, parse)
+            return await answer(request, context, deadline_s)
+
+
+def parser(kind: type[M]) -> Callable[[bytes], M]:
+    """Parses a message of that type; raises ServingError MALFORMED."""
+
+    def parse(serialized: bytes) -> M:
+        try:
+            return kind.FromString(serialized)
+        except DecodeError:
+            raise ServingError(
+                Code.MALFORMED, f"The message is not a {kind.DESCRIPTOR.name}: send what the .proto file defines."
+            ) from None
+
+    return parse
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()

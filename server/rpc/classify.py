@@ -1,0 +1,72 @@
+"""ClassifyService: the calls of `sesame.v1.ImageClassifier`. On the event loop."""
+
+import time
+
+from server.errors import Code, ServingError
+from server.pb.sesame.v1 import classifier_pb2 as pb
+from server.registry.catalogue import Catalogue
+from server.rpc import messages, requests
+from server.rpc.calls import Calls, Handler, parser
+from server.rpc.requests import PhotoRequest
+from server.rpc.status import Context
+from server.rpc.streams import Streams
+from server.service import RequestOptions
+
+
+class ClassifyService:
+    NAME = "sesame.v1.ImageClassifier"
+
+    def __init__(self, calls: Calls, catalogue: Catalogue) -> None:
+        self._calls = calls
+        self._catalogue = catalogue
+        self._photos = Streams(
+            calls.receiver,
+            calls.outcomes,
+            calls.budget,
+            calls.classifier.limits.max_images,
+            _parse_with_size,
+            self._answer_streamed,
+        )
+
+    def handlers(self) -> dict[str, Handler]:
+        """By the names of their methods."""
+        return {
+            "Classify": self._calls.unary(requests.parse, self._classify, counted=True),
+            "ClassifyStream": self._calls.streaming(self._photos),
+            "ListModels": self._calls.unary(parser(pb.ListModelsRequest), self._list_models),
+        }
+
+    def leave(self) -> None:
+        """Read no more photos of streams."""
+        self._photos.leave()
+
+    async def _classify(self, request: PhotoRequest, context: Context, deadline_s: float) -> pb.ClassifyResponse:
+        caller = self._calls.callers.of(context.peer(), request.priority)
+        return await self._answer(request, request.options(caller, deadline_s))
+
+    async def _list_models(self, request: pb.ListModelsRequest, _: Context, deadline_s: float) -> pb.ListModelsResponse:
+        return messages.models(self._catalogue)
+
+    async def _answer_streamed(self, request: PhotoRequest, context: Context) -> pb.StreamResponse:
+        caller = self._calls.callers.of(context.peer(), request.priority)
+        deadline_s = self._calls.classifier.deadline_s(context.time_remaining())
+        options = request.options(caller, deadline_s, patient=True)
+        try:
+            answered = await self._calls.outcomes.count(self._answer(request, options))
+            return pb.StreamResponse(id=request.id, answer=answered)
+        except ServingError as error:
+            return pb.StreamResponse(id=request.id, error=pb.Error(code=error.code.value, detail=error.detail))
+
+    async def _answer(self, request: PhotoRequest, options: RequestOptions) -> pb.ClassifyResponse:
+        if not request.image:
+            raise ServingError(Code.MALFORMED, "The field 'image' is empty: send a photo in it.")
+        classified = await self._calls.classifier.classify([request.image], options)
+        began_s = time.monotonic()
+        response = messages.response(request.id, classified)
+        classified.ready.metrics.took("respond", time.monotonic() - began_s)
+        return response
+
+
+def _parse_with_size(serialized: bytes) -> tuple[PhotoRequest, int]:
+    request = requests.parse(serialized)
+    return request, len(request.image)

@@ -1,0 +1,164 @@
+"""OpenInferenceService: the calls of `inference.GRPCInferenceService`, Triton's service. On the event loop."""
+
+import time
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from server.errors import ServingError
+from server.openinference.open_inference import OpenInference
+from server.openinference.request import InferRequest
+from server.pb.inference import grpc_service_pb2 as pb
+from server.rpc import tensors
+from server.rpc.calls import Calls, Handler, parser
+from server.rpc.status import Context
+from server.rpc.streams import Streams
+
+
+class OpenInferenceService:
+    NAME = "inference.GRPCInferenceService"
+
+    def __init__(self, calls: Calls, protocol: OpenInference) -> None:
+        self._calls = calls
+        self._protocol = protocol
+        self._streams = Streams(
+            calls.receiver,
+            calls.outcomes,
+            calls.budget,
+            calls.classifier.limits.max_images,
+            _parse_with_size,
+            self._infer_streamed,
+        )
+
+    def handlers(self) -> dict[str, Handler]:
+        """By the names of their methods."""
+        unary = self._calls.unary
+        return {
+            "ServerLive": unary(parser(pb.ServerLiveRequest), self._server_live),
+            "ServerReady": unary(parser(pb.ServerReadyRequest), self._server_ready),
+            "ModelReady": unary(parser(pb.ModelReadyRequest), self._model_ready),
+            "ServerMetadata": unary(parser(pb.ServerMetadataRequest), self._server_metadata),
+            "ModelMetadata": unary(parser(pb.ModelMetadataRequest), self._model_metadata),
+            "ModelConfig": unary(parser(pb.ModelConfigRequest), self._model_config),
+            "ModelStatistics": unary(parser(pb.ModelStatisticsRequest), self._statistics),
+            "ModelInfer": unary(tensors.parse, self._infer, counted=True),
+            "ModelStreamInfer": self._calls.streaming(self._streams),
+            "RepositoryIndex": unary(parser(pb.RepositoryIndexRequest), self._index),
+            "RepositoryModelLoad": unary(parser(pb.RepositoryModelLoadRequest), self._load),
+            "RepositoryModelUnload": unary(parser(pb.RepositoryModelUnloadRequest), self._unload),
+            "SystemSharedMemoryStatus": unary(parser(pb.SystemSharedMemoryStatusRequest), self._regions),
+            "SystemSharedMemoryRegister": unary(parser(pb.SystemSharedMemoryRegisterRequest), self._register),
+            "SystemSharedMemoryUnregister": unary(parser(pb.SystemSharedMemoryUnregisterRequest), self._unregister),
+            "CudaSharedMemoryStatus": unary(parser(pb.CudaSharedMemoryStatusRequest), self._cuda_regions),
+            "CudaSharedMemoryRegister": unary(parser(pb.CudaSharedMemoryRegisterRequest), self._register_cuda),
+            "CudaSharedMemoryUnregister": unary(parser(pb.CudaSharedMemoryUnregisterRequest), self._unregister_cuda),
+        }
+
+    def leave(self) -> None:
+        """Read no more requests of streams."""
+        self._streams.leave()
+
+    async def _server_live(self, request: pb.ServerLiveRequest, context: Context, deadline_s: float) -> Message:
+        return pb.ServerLiveResponse(live=self._protocol.is_live)
+
+    async def _server_ready(self, request: pb.ServerReadyRequest, context: Context, deadline_s: float) -> Message:
+        return pb.ServerReadyResponse(ready=self._protocol.is_ready)
+
+    async def _model_ready(self, request: pb.ModelReadyRequest, context: Context, deadline_s: float) -> Message:
+        return pb.ModelReadyResponse(ready=self._protocol.is_model_ready(request.name, request.version))
+
+    async def _server_metadata(self, request: pb.ServerMetadataRequest, context: Context, deadline_s: float) -> Message:
+        return json_format.ParseDict(self._protocol.server_metadata(), pb.ServerMetadataResponse())
+
+    async def _model_metadata(self, request: pb.ModelMetadataRequest, context: Context, deadline_s: float) -> Message:
+        metadata = self._protocol.model_metadata(request.name, request.version)
+        return json_format.ParseDict(metadata, pb.ModelMetadataResponse())
+
+    async def _model_config(self, request: pb.ModelConfigRequest, context: Context, deadline_s: float) -> Message:
+        config = self._protocol.model_config(request.name, request.version)
+        return json_format.ParseDict({"config": config}, pb.ModelConfigResponse())
+
+    async def _statistics(self, request: pb.ModelStatisticsRequest, context: Context, deadline_s: float) -> Message:
+        statistics = await self._protocol.statistics(request.name, request.version)
+        return json_format.ParseDict(statistics, pb.ModelStatisticsResponse())
+
+    async def _infer(self, request: InferRequest, context: Context, deadline_s: float) -> pb.ModelInferResponse:
+        return await self._answer(request, context, deadline_s, patient=False)
+
+    async def _index(self, request: pb.RepositoryIndexRequest, context: Context, deadline_s: float) -> Message:
+        index = self._protocol.repository_index(request.ready)
+        return json_format.ParseDict({"models": index}, pb.RepositoryIndexResponse())
+
+    async def _load(self, request: pb.RepositoryModelLoadRequest, context: Context, deadline_s: float) -> Message:
+        await self._protocol.load(request.model_name, list(request.parameters), _authorization(context))
+        return pb.RepositoryModelLoadResponse()
+
+    async def _unload(self, request: pb.RepositoryModelUnloadRequest, context: Context, deadline_s: float) -> Message:
+        await self._protocol.unload(request.model_name, _authorization(context))
+        return pb.RepositoryModelUnloadResponse()
+
+    async def _regions(
+        self, request: pb.SystemSharedMemoryStatusRequest, context: Context, deadline_s: float
+    ) -> Message:
+        response = pb.SystemSharedMemoryStatusResponse()
+        for region in self._protocol.region_status(request.name):
+            status = response.regions[region.name]
+            status.name, status.key = region.name, region.key
+            status.offset, status.byte_size = region.offset, region.size_bytes
+        return response
+
+    async def _register(
+        self, request: pb.SystemSharedMemoryRegisterRequest, context: Context, deadline_s: float
+    ) -> Message:
+        self._protocol.regions.register(request.name, request.key, request.offset, request.byte_size)
+        return pb.SystemSharedMemoryRegisterResponse()
+
+    async def _unregister(
+        self, request: pb.SystemSharedMemoryUnregisterRequest, context: Context, deadline_s: float
+    ) -> Message:
+        self._protocol.regions.unregister(request.name)
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    async def _cuda_regions(
+        self, request: pb.CudaSharedMemoryStatusRequest, context: Context, deadline_s: float
+    ) -> Message:
+        self._protocol.cuda_region_status(request.name)
+        return pb.CudaSharedMemoryStatusResponse()
+
+    async def _register_cuda(
+        self, request: pb.CudaSharedMemoryRegisterRequest, context: Context, deadline_s: float
+    ) -> Message:
+        self._protocol.register_cuda_region()
+        return pb.CudaSharedMemoryRegisterResponse()
+
+    async def _unregister_cuda(
+        self, request: pb.CudaSharedMemoryUnregisterRequest, context: Context, deadline_s: float
+    ) -> Message:
+        return pb.CudaSharedMemoryUnregisterResponse()
+
+    async def _infer_streamed(self, request: InferRequest, context: Context) -> pb.ModelStreamInferResponse:
+        deadline_s = self._calls.classifier.deadline_s(context.time_remaining())
+        try:
+            answered = await self._calls.outcomes.count(self._answer(request, context, deadline_s, patient=True))
+            return pb.ModelStreamInferResponse(infer_response=answered)
+        except ServingError as error:
+            named = pb.ModelInferResponse(id=request.id, model_name=request.model)
+            return pb.ModelStreamInferResponse(error_message=error.detail, infer_response=named)
+
+    async def _answer(
+        self, request: InferRequest, context: Context, deadline_s: float, patient: bool
+    ) -> pb.ModelInferResponse:
+        caller = self._calls.callers.of(context.peer(), request.priority)
+        response, ready = await self._protocol.inference.infer(request, caller, deadline_s, patient)
+        began_s = time.monotonic()
+        message = tensors.message(response)
+        ready.metrics.took("respond", time.monotonic() - began_s)
+        return message
+
+
+def _parse_with_size(serialized: bytes) -> tuple[InferRequest, int]:
+    return tensors.parse(serialized), len(serialized)
+
+
+def _authorization(context: Context) -> str:
+    return str(dict(context.invocation_metadata() or ()).get("authorization", ""))
