@@ -7,7 +7,6 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.metrics import OK, FaceMetrics
 from server.receiving import Receipt, ReceiveBudget
@@ -16,6 +15,7 @@ from server.rest.bodies import Body, UnreadBody, read_body
 from server.rest.client import CancelledIfGone, client_of
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.request_options import request_options, timeout_s
+from server.scheduling.threads import Threads
 from server.service import Answer, Classified, Classifier
 
 _PREDICTIONS_ON_LOOP = 1000

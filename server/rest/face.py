@@ -7,7 +7,6 @@ from fastapi.responses import RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
-from server.decoding.threads import Threads
 from server.health import Health
 from server.lifecycle import Phase
 from server.metrics import Metrics
@@ -24,6 +23,7 @@ from server.rest.envelope import Envelope
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.head import HeadAsGet
 from server.rest.shortcut import Shortcut
+from server.scheduling.threads import Threads
 from server.service import Classifier
 
 

@@ -7,7 +7,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from server.decoding.threads import Threads
 from server.errors import ServingError
 from server.metrics import Metrics
 from server.pb.sesame.v1 import classifier_pb2 as pb
@@ -21,6 +20,7 @@ from server.rpc.photos import answer_photo
 from server.rpc.receiver import MessageReceiver
 from server.rpc.server_options import server_options
 from server.rpc.status import Context, abort
+from server.scheduling.threads import Threads
 from server.service import Classifier
 
 _SERVICE = "sesame.v1.ImageClassifier"

@@ -4,12 +4,12 @@ import asyncio
 
 import grpc
 
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.receiving import Receipt, ReceiveBudget
 from server.rpc import requests
 from server.rpc.requests import PhotoRequest
 from server.rpc.status import Context
+from server.scheduling.threads import Threads
 from server.service import Classifier
 
 _ON_LOOP_BYTES = 1 << 20  # a larger message is parsed in a thread
