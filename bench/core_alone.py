@@ -21,10 +21,10 @@ from server.processes.front.remote_queue import RemoteQueue
 from server.processes.front.session import Session
 from server.processes.wire import control_socket
 from server.processes.wire import messages as m
-from server.running.core_process import CoreProcess
 from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import NOW
 from server.settings import Settings
+from server.startup.core_process import CoreProcess
 
 _BATCH = 32
 _WARM_S = 0.5

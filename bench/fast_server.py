@@ -2,7 +2,7 @@
 
 from bench.fast_engine import choose_fast
 from server.__main__ import main
-from server.running.compose import compose
+from server.startup.compose import compose
 
 if __name__ == "__main__":
     main(lambda settings: compose(settings, choose_fast), "bench.fast_children")

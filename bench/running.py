@@ -103,7 +103,7 @@ class Server:
     def _ready(self) -> bool:
         """All fronts are, or load would go to one of them."""
         fronts = sum(name.startswith("front") for name in self._children())
-        said = self._log.read_text("utf-8", "replace").count(" server.running.app ready\n")
+        said = self._log.read_text("utf-8", "replace").count(" server.startup.app ready\n")
         return said >= max(1, fronts) and self._get("/readyz").status_code == httpx.codes.OK
 
     def _children(self) -> dict[str, int]:

@@ -15,13 +15,13 @@ from server.host.logs import Logs
 from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from server.running.compose import Parts
+    from server.startup.compose import Parts
 
 Compose = Callable[[Settings], "Parts"]
 
 log = logging.getLogger("server")  # __name__ is __main__ here
 
-CHILDREN = "server.running.children"
+CHILDREN = "server.startup.children"
 
 
 def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
@@ -62,7 +62,7 @@ def _report(chosen: Settings) -> int:
 
 def _serve_tree(chosen: Settings, children: str) -> int:
     """Several processes. This one stays small, so it imports neither faces nor engines."""
-    from server.running.tree import run_tree
+    from server.startup.tree import run_tree
 
     try:
         return run_tree(chosen, children)
@@ -74,8 +74,8 @@ def _serve_tree(chosen: Settings, children: str) -> int:
 def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
     """One process."""
     from bundle.errors import BundleError
-    from server.running.app import App, handle_signals
-    from server.running.compose import compose as compose_all
+    from server.startup.app import App, handle_signals
+    from server.startup.compose import compose as compose_all
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself logs what it does
     process.give_memory_back()

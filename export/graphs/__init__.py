@@ -1,0 +1,1 @@
+"""Graphs: ONNX graphs of a network in each precision."""

@@ -1,0 +1,1 @@
+"""Proving: compares graphs with the torch network, and judges lower precisions on photos."""

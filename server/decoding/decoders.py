@@ -14,11 +14,11 @@ from bundle.headers import read_header
 from bundle.headers.header import Header
 from bundle.images import Picture
 from bundle.manifest import Preprocessing
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import Forecast
 from server.scheduling.latency import LatencyModel
+from server.scheduling.threads import Threads
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,13 @@
 import numpy as np
 
 from bundle import predictions
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.openinference.inputs import images
 from server.openinference.regions import Regions
 from server.openinference.request import InferRequest, InferResponse, InputTensor, RegionPart
 from server.registry.loader import ReadyModel
 from server.scheduling.fair_queue import Caller
+from server.scheduling.threads import Threads
 from server.service import Classifier, Inferred, RequestOptions
 
 _ON_LOOP_BYTES = 1 << 20  # more of a region is read in a thread

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from bundle.errors import BundleError
-from server.decoding.threads import Threads
 from server.engines.engine import EngineFailed
 from server.registry.entry import Entry
 from server.registry.loader import Loaded, Loader, ReadyModel
 from server.scheduling.batcher import Batcher
+from server.scheduling.threads import Threads
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 
 from bundle.errors import BundleError
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.registry import aliases
 from server.registry.activator import Activator
@@ -12,6 +11,7 @@ from server.registry.aliases import ModelVersion
 from server.registry.entry import Entry
 from server.registry.folder import unreadable
 from server.registry.repository import Repository
+from server.scheduling.threads import Threads
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ import time
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.decoding.threads import Threads
 from server.errors import ServingError
 from server.metrics import FaceMetrics
 from server.receiving import Receipt, ReceiveBudget
@@ -16,6 +15,7 @@ from server.rest.counted import Counted
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.receiver import BodyReceiver
 from server.rest.request_options import request_options
+from server.scheduling.threads import Threads
 from server.service import Answer, Classified, Classifier
 
 _PREDICTIONS_ON_LOOP = 1000

@@ -7,7 +7,6 @@ from fastapi.responses import RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
-from server.decoding.threads import Threads
 from server.health import Health
 from server.lifecycle import Phase
 from server.metrics import Metrics
@@ -30,6 +29,7 @@ from server.rest.openinference.infer import InferRoute
 from server.rest.problems import ProblemResponse
 from server.rest.receiver import BodyReceiver
 from server.rest.shortcut import Shortcut, Under
+from server.scheduling.threads import Threads
 from server.service import Classifier
 
 

@@ -4,7 +4,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from server.decoding.threads import Threads
 from server.metrics import Metrics
 from server.openinference.open_inference import OpenInference
 from server.receiving import ReceiveBudget
@@ -16,6 +15,7 @@ from server.rpc.openinference import OpenInferenceService
 from server.rpc.outcomes import Outcomes
 from server.rpc.receiver import MessageReceiver
 from server.rpc.server_options import server_options
+from server.scheduling.threads import Threads
 from server.service import Classifier
 
 _FIELDS_BYTES = 64 << 10

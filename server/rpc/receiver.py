@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import grpc
 
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.receiving import Receipt, ReceiveBudget
 from server.rpc.status import Context
+from server.scheduling.threads import Threads
 from server.service import Classifier
 
 Parsed = TypeVar("Parsed")

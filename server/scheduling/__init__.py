@@ -1,0 +1,1 @@
+"""Scheduling: which image is admitted, in which order images and jobs run, and which images make a batch."""

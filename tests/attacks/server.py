@@ -20,7 +20,7 @@ _LOOK_S = 0.05
 _PIPED_BYTES = 4096
 _FILES = 1024  # that a process may have open unless it asks for more: what most machines begin with
 _LISTENING = re.compile(r"listening http=http://\S+?:(\d+) grpc=\S+?:(\d+)")
-_READY = re.compile(r" server\.running\.app ready$", re.MULTILINE)
+_READY = re.compile(r" server\.startup\.app ready$", re.MULTILINE)
 _FRONT = re.compile(r" front-\d+ started ")
 
 

@@ -21,7 +21,7 @@ from bundle import files
 from server.engines.choice import Choice
 from server.host.exit_codes import LOAD_FAILED, STOPPED
 from server.lifecycle import Lifecycle, Phase
-from server.running.app import handle_signals
+from server.startup.app import handle_signals
 from tests.support.faces import choose, held, running
 from tests.support.pictures import jpeg
 

@@ -23,9 +23,9 @@ from server.engines.onnxruntime_cpu import OrtCpuEngine
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.pb.sesame.v1 import classifier_pb2_grpc as pb_grpc
 from server.registry.registry import Registry
-from server.running.app import App
-from server.running.compose import compose
 from server.settings import Settings
+from server.startup.app import App
+from server.startup.compose import compose
 from tests.support import fast
 from tests.support.contract import ContractCheck
 from trt.gpus import Gpu

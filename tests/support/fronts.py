@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from bundle.manifest import Preprocessing
 from server.decoding.decoders import Decoders
-from server.decoding.threads import Threads
 from server.host.cores import Shares
 from server.lifecycle import Lifecycle, Phase
 from server.metrics import Metrics
@@ -25,10 +24,11 @@ from server.processes.front.remote_backend import RemoteBackend
 from server.processes.front.remote_deployer import RemoteDeployer
 from server.processes.wire import control_socket
 from server.registry.registry import Registry
-from server.running.compose_models import Choose, compose_models
 from server.scheduling.fair_queue import Caller
+from server.scheduling.threads import Threads
 from server.service import Answer, Classifier, Limits, RequestOptions
 from server.settings import Settings
+from server.startup.compose_models import Choose, compose_models
 from tests.support.seam import LIMIT_S, until
 
 
@@ -65,7 +65,7 @@ class Front:
 
 
 class Running:
-    """A core that serves, as `server.running.children` runs one."""
+    """A core that serves, as `server.startup.children` runs one."""
 
     def __init__(self, root: Path, listening: socket.socket, choose: Choose, cache: Path) -> None:
         settings = dataclasses.replace(

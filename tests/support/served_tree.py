@@ -44,7 +44,7 @@ class ServedTree(Tree):
         """Wait until these are ready, from now on."""
         waiting = set(names)
         while waiting:
-            line = self.until(r"started pid=|core is ready| server\.running\.app ready$")
+            line = self.until(r"started pid=|core is ready| server\.startup\.app ready$")
             if started := re.search(r"(\S+) started pid=(\d+)$", line):
                 self.processes[started[1]] = int(started[2])
             else:

@@ -11,7 +11,6 @@ from bundle.errors import BundleError
 from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.parity import Parity
-from server.decoding.threads import Threads
 from server.engines.choice import Choice
 from server.engines.table import Kind
 from server.metrics import Metrics
@@ -23,6 +22,7 @@ from server.registry.catalogue import Catalogue
 from server.registry.entry import Entry, State
 from server.registry.loader import Decoding, Loaded, ReadyModel
 from server.scheduling.single_flight import SingleFlight
+from server.scheduling.threads import Threads
 
 log = logging.getLogger(__name__)
 

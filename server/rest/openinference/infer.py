@@ -6,7 +6,6 @@ import time
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.metrics import FaceMetrics
 from server.openinference.inference import Inference
@@ -21,6 +20,7 @@ from server.rest.openinference.answers import JSON_BYTES, infer_response
 from server.rest.openinference.body import Parsed, parse
 from server.rest.receiver import BodyReceiver
 from server.scheduling.fair_queue import Caller
+from server.scheduling.threads import Threads
 from server.service import Limits
 
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.scheduling.fair_queue import Caller, Priority
+from server.scheduling.threads import Threads
 
 pytestmark = pytest.mark.anyio
 

@@ -298,7 +298,7 @@ async def test_a_lost_gpu_ends_the_process_so_that_it_is_started_again(demo: Pat
 
 
 def test_an_operator_who_wants_the_cpu_leaves_cuda_alone(gpu: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    from server.running import compose_models
+    from server.startup import compose_models
 
     def touched() -> list[Gpu]:
         raise AssertionError("CUDA was asked")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.running.tree import share_of_front
 from server.settings import Settings, SettingsError
+from server.startup.tree import share_of_front
 from tests.support.published import publish
 from tests.support.served_tree import ServedTree, served_tree
 

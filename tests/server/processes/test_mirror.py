@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.metrics import Metrics
 from server.processes.core.core import NoDecoding
@@ -20,6 +19,7 @@ from server.processes.wire import control_socket
 from server.processes.wire import messages as m
 from server.registry.aliases import ModelVersion
 from server.registry.entry import State
+from server.scheduling.threads import Threads
 from tests.support.fronts import NoPhotos
 from tests.support.published import publish
 from tests.support.seam import LIMIT_S, BareCore, until

@@ -15,7 +15,6 @@ from bundle.files import Bundle
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.decoding.decoders import Decoders
-from server.decoding.threads import Threads
 from server.engines.choice import Choice
 from server.engines.engine import EngineFailed
 from server.errors import Code, ServingError
@@ -27,6 +26,7 @@ from server.scheduling.batcher import Batcher
 from server.scheduling.device import Device, water_level_s
 from server.scheduling.fair_queue import Caller
 from server.scheduling.latency import LatencyModel
+from server.scheduling.threads import Threads
 from tests.support.faces import FakeEngine, Held, KnowsProbe, running
 from tests.support.gate import Gate, batcher_of, begin, lazily, reserve
 from tests.support.pictures import jpeg

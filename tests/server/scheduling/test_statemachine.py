@@ -19,7 +19,6 @@ from bundle import files, parity
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
 from server.decoding.decoders import Decoders
-from server.decoding.threads import Threads
 from server.engines.choice import Choice
 from server.errors import Code, ServingError
 from server.lifecycle import Lifecycle, Phase
@@ -28,6 +27,7 @@ from server.registry.loader import Loaded, Loader, QueueLimits, ReadyModel
 from server.registry.repository import Repository
 from server.scheduling.device import Device
 from server.scheduling.fair_queue import Caller, Priority
+from server.scheduling.threads import Threads
 from server.service import Answer, Classified, Classifier, Limits, RequestOptions
 from tests.support.faces import FakeEngine
 from tests.support.pictures import encoded

@@ -1,4 +1,4 @@
-"""`python -m server.running.children front-N` and `core`: the processes that `python -m server --fronts N` starts."""
+"""`python -m server.startup.children front-N` and `core`: the processes that `python -m server --fronts N` starts."""
 
 import asyncio
 import logging
@@ -11,11 +11,11 @@ from server.host.exit_codes import LOAD_FAILED, USAGE_ERROR
 from server.host.listening import CannotListen
 from server.host.logs import Logs
 from server.processes.parent.lifeline import Lifeline, NotAChild
-from server.running.compose_models import Choose
-from server.running.core_process import CoreProcess
-from server.running.tree import Instructions
+from server.startup.compose_models import Choose
+from server.startup.core_process import CoreProcess
+from server.startup.tree import Instructions
 
-log = logging.getLogger("server.running.children")  # __name__ is __main__ here
+log = logging.getLogger("server.startup.children")  # __name__ is __main__ here
 
 
 def main(choose: Choose | None = None) -> None:
@@ -23,7 +23,7 @@ def main(choose: Choose | None = None) -> None:
     try:
         lifeline, text = Lifeline.attach()
     except NotAChild as error:
-        sys.stderr.write(f"server.running.children: {error}\n")
+        sys.stderr.write(f"server.startup.children: {error}\n")
         sys.exit(USAGE_ERROR)
     instructions = Instructions.from_json(text)
     name = sys.argv[1]
@@ -51,8 +51,8 @@ def main(choose: Choose | None = None) -> None:
 
 
 async def _front(instructions: Instructions, lifeline: Lifeline, logs: Logs) -> int:
-    from server.running.app import App, handle_signals  # the core needs no faces
-    from server.running.compose import compose_front
+    from server.startup.app import App, handle_signals  # the core needs no faces
+    from server.startup.compose import compose_front
 
     app = App(compose_front(instructions.settings, instructions.control))
     app.parts.metrics.log_lines_dropped.set_function(logs.dropped)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bundle.files import Bundle
-from server.decoding.threads import Threads
 from server.engines import table
 from server.engines.choice import Choice, Chooser
 from server.engines.machine import Machine
@@ -21,6 +20,7 @@ from server.registry.plan_builds import PlanBuilds, commands
 from server.registry.registry import Registry
 from server.registry.repository import Repository
 from server.scheduling.device import Device
+from server.scheduling.threads import Threads
 from server.settings import Settings
 from server.watch import EngineWatch
 from trt.gpus import Gpu, NoGpu, gpus

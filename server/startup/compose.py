@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from server.backend import Backend
 from server.decoding.decoders import Decoders
-from server.decoding.threads import Threads
 from server.health import Health
 from server.host import cores
 from server.host.cores import Shares
@@ -23,9 +22,10 @@ from server.registry.catalogue import Catalogue
 from server.rest import AdminFace, RestFace
 from server.rest.connections import Connections
 from server.rpc import RpcFace
-from server.running.compose_models import Choose, compose_models
+from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.startup.compose_models import Choose, compose_models
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
 

@@ -16,8 +16,8 @@ from server.metrics import Metrics
 from server.processes.core import core as core_of
 from server.processes.core.announcer import Announcer
 from server.processes.core.core import Core, NoDecoding
-from server.running.compose_models import Choose, Models, compose_models
 from server.settings import Settings
+from server.startup.compose_models import Choose, Models, compose_models
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from server.host import process
 from server.host.exit_codes import CUT_SHORT, HUNG, LOAD_FAILED, STOPPED
 from server.host.listening import CannotListen, bracketed, listen
 from server.lifecycle import Phase
-from server.running.compose import Parts
-from server.running.http_server import http_server
+from server.startup.compose import Parts
+from server.startup.http_server import http_server
 
 log = logging.getLogger(__name__)
 

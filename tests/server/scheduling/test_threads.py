@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from server.decoding.threads import Threads
 from server.errors import Code, ServingError
+from server.scheduling.threads import Threads
 
 pytestmark = pytest.mark.anyio
 

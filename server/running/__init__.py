@@ -1,1 +1,0 @@
-"""What runs: one process that holds all, or a parent with fronts and a core."""
