@@ -11,6 +11,8 @@ QEMU := .venv/.qemu
 BINDINGS := .venv/.tensorrt-$(TENSORRT_10)-$(TENSORRT_11)
 TENSORRT_RTX := 1.7.1.116
 RTX := .venv/.tensorrt-rtx-$(TENSORRT_RTX)
+PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
+SERVICES := proto/sesame/v1/classifier.proto proto/inference/grpc_service.proto
 SPHINX := $(BIN)/sphinx-build -q -W --keep-going -n -c docs
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WHEEL := $(PIP) --no-deps --upgrade --target .venv
@@ -87,9 +89,10 @@ format: $(DEV)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(DEV)  ## the Python of the gRPC contract, from proto/ into server/pb/
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=server/pb --pyi_out=server/pb --grpc_python_out=server/pb proto/sesame/v1/*.proto
-	sed -i 's/^from sesame\.v1 import/from server.pb.sesame.v1 import/' server/pb/sesame/v1/*_pb2_grpc.py
+proto: $(DEV)  ## the Python of the gRPC contracts, from proto/ into server/pb/
+	$(PROTOC) --python_out=server/pb --pyi_out=server/pb $(SERVICES) proto/inference/model_config.proto
+	$(PROTOC) --grpc_python_out=server/pb $(SERVICES)
+	find server/pb -name '*_pb2*.py*' -exec sed -i -E 's/^from (sesame\.v1|inference) import/from server.pb.\1 import/' {} +
 
 lock: $(BIN)/uv  ## renew the lock files in requirements/ from pyproject.toml
 	@$(foreach lock,$(LOCKS),$(COMPILE) --upgrade -o requirements/$(lock).txt >/dev/null &&) true

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -20,6 +20,20 @@ Request = TypeVar("Request")
 M = TypeVar("M", bound=Message)
 
 Handler = Any  # grpc.RpcMethodHandler; grpc-stubs knows only those of the synchronous server
+
+
+class Service(Protocol):
+    """The calls of one service."""
+
+    NAME: ClassVar[str]
+
+    def handlers(self) -> dict[str, Handler]:
+        """By the names of their methods."""
+        ...
+
+    def leave(self) -> None:
+        """Read no more requests of streams."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,11 +66,11 @@ class Calls:
                 failed = error.fresh()  # it does not hold the images while the answer is sent
             return await abort(context, failed)
 
-        return grpc.stream_unary_rpc_method_handler(call, None, _serialized)  # type: ignore[arg-type]
+        return grpc.stream_unary_rpc_method_handler(call, None, _serialized)
 
     def streaming(self, streams: Streams[Any, Any]) -> Handler:
         """A method of many requests and responses."""
-        return grpc.stream_stream_rpc_method_handler(streams.responses, None, _serialized)  # type: ignore[arg-type]
+        return grpc.stream_stream_rpc_method_handler(streams.responses, None, _serialized)
 
     async def _answered(
         self,

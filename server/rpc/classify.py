@@ -1,6 +1,7 @@
 """ClassifyService: the calls of `sesame.v1.ImageClassifier`. On the event loop."""
 
 import time
+from typing import ClassVar
 
 from server.errors import Code, ServingError
 from server.pb.sesame.v1 import classifier_pb2 as pb
@@ -14,7 +15,7 @@ from server.service import RequestOptions
 
 
 class ClassifyService:
-    NAME = "sesame.v1.ImageClassifier"
+    NAME: ClassVar[str] = "sesame.v1.ImageClassifier"
 
     def __init__(self, calls: Calls, catalogue: Catalogue) -> None:
         self._calls = calls

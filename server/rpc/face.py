@@ -1,5 +1,7 @@
 """RpcFace: the gRPC server. Translates calls into calls of the service; decides nothing."""
 
+from collections.abc import Sequence
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -9,7 +11,7 @@ from server.openinference.open_inference import OpenInference
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
 from server.rpc.callers import Callers
-from server.rpc.calls import Calls
+from server.rpc.calls import Calls, Service
 from server.rpc.classify import ClassifyService
 from server.rpc.openinference import OpenInferenceService
 from server.rpc.outcomes import Outcomes
@@ -40,7 +42,10 @@ class RpcFace:
         max_bytes = classifier.limits.max_image_bytes + _FIELDS_BYTES
         self._receiver = MessageReceiver(classifier, budget, aside, max_bytes)
         calls = Calls(classifier, budget, self._receiver, Outcomes(metrics.face("grpc")), Callers())
-        self._services = [ClassifyService(calls, catalogue), OpenInferenceService(calls, open_inference)]
+        self._services: Sequence[Service] = [
+            ClassifyService(calls, catalogue),
+            OpenInferenceService(calls, open_inference),
+        ]
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=server_options(max_bytes, max_connections, shared_port))
         for service in self._services:

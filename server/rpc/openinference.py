@@ -1,6 +1,7 @@
 """OpenInferenceService: the calls of `inference.GRPCInferenceService`, Triton's service. On the event loop."""
 
 import time
+from typing import ClassVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -16,7 +17,7 @@ from server.rpc.streams import Streams
 
 
 class OpenInferenceService:
-    NAME = "inference.GRPCInferenceService"
+    NAME: ClassVar[str] = "inference.GRPCInferenceService"
 
     def __init__(self, calls: Calls, protocol: OpenInference) -> None:
         self._calls = calls

@@ -72,7 +72,7 @@ async def expected(server: Running, count: int = 1) -> list[list[int]]:
 
 
 def best(rows: np.ndarray[Any, np.dtype[np.float32]]) -> list[list[int]]:
-    return np.argsort(-rows, axis=1, kind="stable")[:, :5].tolist()
+    return [[int(index) for index in order[:5]] for order in np.argsort(-rows, axis=1, kind="stable")]
 
 
 @pytest.mark.parametrize("wanted", [None, True, False])
@@ -309,7 +309,7 @@ async def test_only_operators_load_and_unload(server: Running) -> None:
 
 async def test_without_a_token_nobody_is_an_operator(demo: Path) -> None:
     async with running(demo.parents[1]) as server:
-        answer = await server.rest.http.post("/v2/repository/models/demo/load", headers={"Authorization": "Bearer "})
+        answer = await server.rest.http.post("/v2/repository/models/demo/load", headers={"Authorization": f"Bearer {TOKEN}"})
         assert answer.status_code == 403
 
 
