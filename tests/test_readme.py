@@ -151,7 +151,7 @@ def test_the_front_door_stays_short() -> None:
 
 
 def test_the_generated_grpc_code_is_that_of_the_contract(tmp_path: Path) -> None:
-    contracts = sorted(str(path) for path in (REPOSITORY / "proto").rglob("*.proto"))
+    contracts = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "proto").rglob("*.proto"))
     outputs = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
     subprocess.run(
         [sys.executable, "-m", "grpc_tools.protoc", "-Iproto", *outputs, *contracts], cwd=REPOSITORY, check=True

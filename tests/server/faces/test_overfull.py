@@ -207,7 +207,7 @@ async def test_a_refused_photo_is_let_go_of_at_once_and_not_when_the_garbage_col
     async with running(demo.parents[1]) as server:
         if what == "decoded in vain":
             monkeypatch.setattr(images, "decode", fail)
-        classifier = server.app.parts.rpc._classifier
+        classifier = server.app.parts.rest._classify._classifier
         options = RequestOptions(classifier.deadline_s(None), Caller())
         await classifier.classify([photo], options)
         for _ in range(3):  # the loop's own handles

@@ -183,18 +183,19 @@ async def test_what_the_server_and_the_model_say_of_themselves(server: Running) 
 async def test_errors_have_the_shape_that_clients_read(server: Running) -> None:
     http = server.rest.http
     given, content = photos()
+    body, length = binary({"inputs": [given]}, content)
     responses = {
         404: [
             await http.get("/v2/models/nope"),
             await http.get("/v2/models/demo/versions/7/config"),
             await http.get("/v2/nothing"),
             await http.get("/v2/"),
-            await http.post("/v2/models/nope/infer", content=binary({"inputs": [given]}, content)[0]),
+            await http.post("/v2/models/nope/infer", content=body, headers=length),
         ],
         405: [await http.get(INFER), await http.post("/v2/models/demo")],
         400: [await http.get("/v2/models/demo/versions/x/ready"), await http.post(INFER, content=b"{")],
         415: [await http.post(INFER, content=b"{}", headers={"Content-Encoding": "br"})],
-        422: [await inferred(server, {"inputs": [given]}, from_elements([jpeg(0)])[:-9].ljust(len(content), b"\0"))],
+        422: [await server.rest.http.post(INFER, content=jpeg(0)[:-200], headers={LENGTH: "0"})],
     }
     for status, answers in responses.items():
         for answer in answers:
@@ -309,7 +310,9 @@ async def test_only_operators_load_and_unload(server: Running) -> None:
 
 async def test_without_a_token_nobody_is_an_operator(demo: Path) -> None:
     async with running(demo.parents[1]) as server:
-        answer = await server.rest.http.post("/v2/repository/models/demo/load", headers={"Authorization": f"Bearer {TOKEN}"})
+        answer = await server.rest.http.post(
+            "/v2/repository/models/demo/load", headers={"Authorization": f"Bearer {TOKEN}"}
+        )
         assert answer.status_code == 403
 
 
