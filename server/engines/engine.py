@@ -11,7 +11,10 @@ from bundle.predictions import Probabilities
 
 
 class Engine(Protocol):
-    """What a batch needs. One thread at a time calls `run`; it may raise anything."""
+    """What a batch needs. One thread at a time calls `run`; it may raise anything.
+
+    That is a lane thread, or the loading thread for the probe and the timing: `run` must not touch the event loop.
+    """
 
     @property
     def name(self) -> str: ...
