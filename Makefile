@@ -33,6 +33,9 @@ COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal
   --generate-hashes --excludes requirements/torch.txt --custom-compile-command "make lock" \
   $(addprefix --extra ,$(EXTRAS_$(lock)))
 
+# The gRPC contracts: Sesame's own, and the Open Inference Protocol
+CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
+
 .PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks fuzz coverage check format docs lock \
   lock-check bench-parity bench-rtx proto demo clean
 
@@ -88,8 +91,8 @@ format: $(DEV)  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 proto: $(DEV)  ## the Python of the gRPC contract, from proto/ into server/pb/
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=server/pb --pyi_out=server/pb --grpc_python_out=server/pb proto/sesame/v1/*.proto
-	sed -i 's/^from sesame\.v1 import/from server.pb.sesame.v1 import/' server/pb/sesame/v1/*_pb2_grpc.py
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=server/pb --pyi_out=server/pb --grpc_python_out=server/pb $(CONTRACTS)
+	sed -i -E 's/^from (sesame\.v1|inference) import/from server.pb.\1 import/' $(patsubst proto/%.proto,server/pb/%_pb2*.py*,$(CONTRACTS))
 
 lock: $(BIN)/uv  ## renew the lock files in requirements/ from pyproject.toml
 	@$(foreach lock,$(LOCKS),$(COMPILE) --upgrade -o requirements/$(lock).txt >/dev/null &&) true
