@@ -11,8 +11,6 @@ QEMU := .venv/.qemu
 BINDINGS := .venv/.tensorrt-$(TENSORRT_10)-$(TENSORRT_11)
 TENSORRT_RTX := 1.7.1.116
 RTX := .venv/.tensorrt-rtx-$(TENSORRT_RTX)
-PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
-SERVICES := proto/sesame/v1/classifier.proto proto/inference/grpc_service.proto
 SPHINX := $(BIN)/sphinx-build -q -W --keep-going -n -c docs
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WHEEL := $(PIP) --no-deps --upgrade --target .venv
@@ -34,6 +32,9 @@ EXTRAS_dev := serve export dev
 COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 \
   --generate-hashes --excludes requirements/torch.txt --custom-compile-command "make lock" \
   $(addprefix --extra ,$(EXTRAS_$(lock)))
+
+# The gRPC contracts: Sesame's own, and the Open Inference Protocol
+CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
 
 .PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks fuzz coverage check format docs lock \
   lock-check bench-parity bench-rtx proto demo clean
@@ -89,10 +90,9 @@ format: $(DEV)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(DEV)  ## the Python of the gRPC contracts, from proto/ into server/pb/
-	$(PROTOC) --python_out=server/pb --pyi_out=server/pb $(SERVICES) proto/inference/model_config.proto
-	$(PROTOC) --grpc_python_out=server/pb $(SERVICES)
-	find server/pb -name '*_pb2*.py*' -exec sed -i -E 's/^from (sesame\.v1|inference) import/from server.pb.\1 import/' {} +
+proto: $(DEV)  ## the Python of the gRPC contract, from proto/ into server/pb/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=server/pb --pyi_out=server/pb --grpc_python_out=server/pb $(CONTRACTS)
+	sed -i -E 's/^from (sesame\.v1|inference) import/from server.pb.\1 import/' $(patsubst proto/%.proto,server/pb/%_pb2*.py*,$(CONTRACTS))
 
 lock: $(BIN)/uv  ## renew the lock files in requirements/ from pyproject.toml
 	@$(foreach lock,$(LOCKS),$(COMPILE) --upgrade -o requirements/$(lock).txt >/dev/null &&) true
