@@ -43,6 +43,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     done = convert(path, options, Progress(steps), url)
     for refused in done.refused:
         print(f"{refused.precision} was not written. {refused.report}", file=sys.stderr)
+    for warning in done.warnings:
+        print(warning, file=sys.stderr)
     print(done.path)
     return 1 if done.refused else 0
 

@@ -27,6 +27,7 @@ from bundle.manifest import (
 )
 from bundle.predictions import Probabilities
 from bundle.probe import Probe
+from export import triton_files
 from export.card import card
 from export.errors import ExportError
 from export.graphs import graph, int8
@@ -65,10 +66,13 @@ class _Conversion:
 
 @dataclass(frozen=True)
 class Converted:
-    """The bundle's folder, and the precisions that were left out because they cost too much accuracy."""
+    """The bundle's folder, the precisions that were left out because they cost too much accuracy, and what the user
+    should know of the files for NVIDIA's Triton beside it.
+    """
 
     path: Path
     refused: tuple[RefusedPrecision, ...]
+    warnings: tuple[str, ...]
 
 
 def convert(path: Path, options: ConvertOptions, progress: Progress, url: str | None = None) -> Converted:
@@ -98,7 +102,8 @@ def convert(path: Path, options: ConvertOptions, progress: Progress, url: str | 
     probe = Probe(pixels[chosen], reference[chosen])
     added = [outcome for outcome in outcomes if isinstance(outcome, AddedPrecision)]
     written = _write(conversion, model, probe, (parity,), added, options, notes)
-    return Converted(written, tuple(outcome for outcome in outcomes if isinstance(outcome, RefusedPrecision)))
+    refused = tuple(outcome for outcome in outcomes if isinstance(outcome, RefusedPrecision))
+    return Converted(written, refused, triton_files.write(written.parent))
 
 
 def _gate_photos(options: ConvertOptions, conversion: _Conversion) -> GatePhotos | None:

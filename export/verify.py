@@ -16,6 +16,7 @@ from bundle.graph import INPUT, OUTPUT
 from bundle.manifest import Graph, Manifest
 from bundle.parity import AGREEMENT, MAX_DLOGP, MAX_DP
 from bundle.probe import Probe
+from export import triton_files
 from export.errors import ExportError
 from export.graphs import int8, to_16bit
 from export.progress import Progress
@@ -85,6 +86,9 @@ def _checks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
         if graph.precision == "int8":
             yield f"weights of {graph.file}", lambda graph=graph: _weights(folder / graph.file, graph)  # type: ignore[misc]
         yield f"parity of {graph.file}", lambda graph=graph: _parity(folder, graph, manifest)  # type: ignore[misc]
+    if triton_files.is_described(folder):
+        yield f"{triton_files.CONFIG} for Triton", lambda: triton_files.check_config(folder)
+        yield f"{triton_files.LABELS} for Triton", lambda: triton_files.check_labels(folder)
 
 
 def _run(what: str, check: Callable[[], str]) -> Check:

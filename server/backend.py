@@ -6,6 +6,10 @@ from typing import Protocol
 class Backend(Protocol):
     """Runs on the event loop."""
 
+    async def prepare(self) -> None:
+        """Do what is to be done before the faces accept requests. It takes no longer than a moment."""
+        ...
+
     async def load(self) -> bool:
         """Returns when the models can be served; False where the server shall not start."""
         ...

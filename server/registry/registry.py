@@ -25,6 +25,9 @@ class Registry:
     watch_s: int
     keep_going: bool
 
+    async def prepare(self) -> None:
+        """Requests are accepted at once: while bundles load, the faces say so."""
+
     async def load(self) -> bool:
         """Load all bundles. Returns False where the server shall not start with what could be loaded."""
         await self.deployer.refresh()

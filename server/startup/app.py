@@ -48,6 +48,7 @@ class App:
         """
         host = self._settings.host
         self._on_ready = on_ready
+        await self.parts.backend.prepare()
         listener = listener or listen(host, self._settings.http_port)
         http_port = listener.getsockname()[1]
         try:

@@ -70,6 +70,16 @@ class Server:
         """Resident now, with its children; 0 where the process has ended."""
         return _memory_bytes(self.pid)
 
+    def children(self) -> dict[str, int]:
+        """The pids of its processes by their names, which are their last arguments."""
+        pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return {Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")[-1]: int(pid) for pid in pids}
+
+    def times_ready(self, name: str) -> int:
+        """How often a process of that name has said that it is ready."""
+        said = r"core is ready" if name == "core" else rf" {name} server\.startup\.app ready$"
+        return len(re.findall(said, self.log(), re.MULTILINE))
+
     def terminate(self) -> None:
         self._process.terminate()
 

@@ -17,7 +17,7 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[ConvertOptions]:
 
     def convert(path: Path, given: ConvertOptions, *_: Any) -> SimpleNamespace:
         options.append(given)
-        return SimpleNamespace(refused=[], path=path)
+        return SimpleNamespace(refused=[], warnings=[], path=path)
 
     monkeypatch.setattr(commands, "convert", convert)
     return options

@@ -15,6 +15,7 @@ import torch
 
 from bundle import files, parity
 from bundle.errors import BundleError
+from export import triton_files
 from export.convert import STEPS, convert
 from export.errors import ExportError
 from export.graphs import graph
@@ -88,6 +89,8 @@ def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Pa
     with torch.inference_mode():
         assert parity.compare(served(torch.from_numpy(pixels)).numpy(), answered).passes()
     assert "were not given at its export" in (folder / "CARD.md").read_text()
+    assert (folder.parent / "config.pbtxt").read_text() == triton_files.config(manifest)
+    assert (folder.parent / "labels.txt").read_text() == "".join(f"class {i}\n" for i in range(10))
 
 
 def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(

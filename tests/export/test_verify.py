@@ -143,7 +143,7 @@ def test_the_demo_bundle_passes_by_its_folder_and_by_that_of_its_versions(demo: 
     for path in (demo, demo.parent):
         report = verify(path, Progress())
         assert report.passed, report.table()
-        assert report.table().endswith("All 8 checks passed.")
+        assert report.table().endswith("All 10 checks passed.")
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

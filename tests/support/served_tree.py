@@ -32,23 +32,29 @@ class ServedTree(Tree):
         super().__init__(process)
         self.processes: dict[str, int] = {}
         self.url = self.grpc = ""
+        self._ready: set[str] = set()
         self.repository = repository
 
     def listen(self) -> None:
         """Wait until the ports are open."""
-        found = re.search(r"http=(\S+) grpc=(\S+)", self.until("listening"))
-        assert found
-        self.url, self.grpc = found.groups()
+        while not self.url:
+            self._read_line("|listening")
 
     def ready(self, *names: str) -> None:
-        """Wait until these are ready, from now on."""
-        waiting = set(names)
-        while waiting:
-            line = self.until(r"started pid=|core is ready| server\.startup\.app ready$")
-            if started := re.search(r"(\S+) started pid=(\d+)$", line):
-                self.processes[started[1]] = int(started[2])
-            else:
-                waiting.discard(line.split()[3])
+        """Wait until these are ready, since the ports are open or from now on."""
+        while not self._ready.issuperset(names):
+            self._read_line()
+        self._ready.clear()
+
+    def _read_line(self, more: str = "") -> None:
+        """Wait for a line that tells something of a process."""
+        line = self.until(rf"started pid=|core is ready| server\.startup\.app ready${more}")
+        if started := re.search(r"(\S+) started pid=(\d+)$", line):
+            self.processes[started[1]] = int(started[2])
+        elif listening := re.search(r"listening http=(\S+) grpc=(\S+)", line):
+            self.url, self.grpc = listening.groups()
+        else:
+            self._ready.add(line.split()[3])
 
     @asynccontextmanager
     async def client_of(self, front: str) -> AsyncIterator[httpx.AsyncClient]:

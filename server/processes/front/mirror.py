@@ -61,6 +61,7 @@ class Mirror(Catalogue):
         super().__init__(default_model)
         self.aliases = self._aliases = _Aliases()
         self.complete = asyncio.Event()  # all that the core found at its start is loaded, and known here
+        self.known = asyncio.Event()  # that, or that the core still loads
         self._decoding = decoding
         self._threads = threads
         self._metrics = metrics
@@ -121,6 +122,8 @@ class Mirror(Catalogue):
         ]
         if catalogue.complete and not unread:  # what the core itself loads now may take long
             self.complete.set()
+        if self.complete.is_set() or not catalogue.complete:
+            self.known.set()
 
     def _entry(self, session: Session, version: m.Version) -> Entry:
         entry = Entry(version.name, version.version, Path(version.path), (), fault=version.reason)

@@ -16,6 +16,7 @@ from server.processes.wire.errors import LinkError
 
 log = logging.getLogger(__name__)
 
+_PREPARED_IN_S = 2.0  # far more than it takes where a core serves
 _AGAIN_S = 0.1  # after a connection that failed
 
 
@@ -31,9 +32,17 @@ class RemoteBackend:
         self._connecting: asyncio.Task[None] | None = None
         self._preparing: set[asyncio.Task[None]] = set()
 
+    async def prepare(self) -> None:
+        """A front that takes the place of a dead one accepts requests only when it can answer them: the other fronts
+        accept them meanwhile. At the start of the server no front can, and each says so.
+        """
+        self._connecting = asyncio.create_task(self._stay_connected())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PREPARED_IN_S):
+                await self._mirror.known.wait()
+
     async def load(self) -> bool:
         """Returns when all that the core found at its start can be served here."""
-        self._connecting = asyncio.create_task(self._stay_connected())
         await self._mirror.complete.wait()
         return True
 

@@ -13,6 +13,7 @@ from server.engines.choice import Choice
 from server.host.exit_codes import LOAD_FAILED
 from server.metrics import Metrics
 from server.registry.deployer import Deployer
+from server.registry.folder import scan
 from server.registry.repository import Repository
 from tests.support.faces import KnowsProbe, Running, running
 from tests.support.pictures import jpeg
@@ -184,6 +185,15 @@ def test_an_unreadable_folder_is_reported_with_its_cure(root: Path, monkeypatch:
         BundleError, match=r"secret' cannot be read \(Permission denied\): let the server's user read it"
     ):
         Repository(root, "", Metrics(CollectorRegistry()))
+
+
+def test_files_for_nvidias_triton_are_no_part_of_a_version(root: Path) -> None:
+    before = scan(root)
+    assert list(before) == [root / "demo" / "1"]
+    (root / "demo" / "config.pbtxt").write_text('name: "demo"\n')
+    (root / "demo" / "labels.txt").write_text("goldfish\n")
+    (root / "config.pbtxt").write_text("")
+    assert scan(root) == before
 
 
 async def test_a_version_that_was_replaced_may_be_loaded_again(server: Running, root: Path, demo: Path) -> None:
