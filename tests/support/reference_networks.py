@@ -230,6 +230,7 @@ NETWORKS = (
         ReferenceNetwork("legacy", name, "B", timm(f"legacy_{name}"))
         for name in ("seresnet18", "seresnet34", "seresnet50")
     ),
+    ReferenceNetwork("legacy", "seresnet26", "B", timm("legacy_seresnet50", layers=TWO_UNITS)),
     *(
         ReferenceNetwork("legacy", name, "B", timm(f"legacy_{name}"), repeats=True)
         for name in ("seresnet101", "seresnet152")
