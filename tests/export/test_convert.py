@@ -28,7 +28,7 @@ from tests.conftest import REPOSITORY
 from tests.support import exported, networks
 from tests.support.pictures import jpeg
 
-SPEC = networks.spec(18, width=8, classes=10, stem="3x3s2")
+SPEC = networks.spec(10, width=8, classes=10, stem="3x3s2")
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,13 @@ def test_a_checkpoint_becomes_a_bundle_that_answers_as_torch_does(checkpoint: Pa
     folder = written(checkpoint, ConvertOptions(**options, name="mine", notes=None), Progress(STEPS))
     bundle = files.read(folder)
     manifest = bundle.manifest
-    assert (manifest.name, manifest.version, manifest.architecture.name) == ("mine", "1", "seresnet18")
+    assert (manifest.name, manifest.version, manifest.architecture.name) == ("mine", "1", "seresnet10")
     assert (manifest.source.format, manifest.source.taken) == ("timm", "'state_dict'")
     assert [label.name for label in bundle.labels] == [f"class {i}" for i in range(10)]
     assert [(row.name, row.channels, row.squeezed) for row in manifest.architecture.se_blocks][:3] == [
         ("layer1.0", 8, 2),
-        ("layer1.1", 8, 2),
         ("layer2.0", 16, 2),
+        ("layer3.0", 32, 2),
     ]
     row = manifest.parity[0]
     assert (row.images, row.inputs, row.engine) == (32, "generated", "onnxruntime-cpu")
@@ -98,8 +98,8 @@ def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(
 ) -> None:
     model = onnx.load(written(checkpoint, ConvertOptions(**options), Progress(STEPS)) / "model.onnx")
     kinds = Counter(node.op_type for node in model.graph.node)
-    assert (kinds["BatchNormalization"], kinds["Reshape"], kinds["Sigmoid"], len(model.functions)) == (0, 0, 8, 0)
-    assert kinds["Conv"] == 1 + 8 * 2 + 3 + 8 * 2  # stem, blocks, downsamples, two 1x1 in each SE block
+    assert (kinds["BatchNormalization"], kinds["Reshape"], kinds["Sigmoid"], len(model.functions)) == (0, 0, 4, 0)
+    assert kinds["Conv"] == 1 + 4 * 2 + 3 + 4 * 2  # stem, blocks, downsamples, two 1x1 in each SE block
     assert [(entry.domain, entry.version >= 20) for entry in model.opset_import] == [("", True)]
     (taken,), (given,) = model.graph.input, model.graph.output
     assert (taken.name, taken.type.tensor_type.elem_type) == ("pixels", onnx.TensorProto.UINT8)
@@ -107,8 +107,8 @@ def test_the_graph_is_plain_onnx_with_folded_batch_norm_and_named_se_nodes(
     assert (given.name, given.type.tensor_type.elem_type) == ("probabilities", onnx.TensorProto.FLOAT)
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
-    assert [name for name in names if name.startswith("layer3.1/se/")] == [
-        f"layer3.1/se/{step}" for step in ("ReduceMean", "fc1/Conv", "Relu", "fc2/Conv", "Sigmoid", "Mul")
+    assert [name for name in names if name.startswith("layer3.0/se/")] == [
+        f"layer3.0/se/{step}" for step in ("ReduceMean", "fc1/Conv", "Relu", "fc2/Conv", "Sigmoid", "Mul")
     ]
 
 
@@ -163,7 +163,7 @@ def test_means_of_0_to_255_are_taken_as_they_are(checkpoint: Path, options: dict
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "wrong architecture": ({"arch": "seresnet50"}, CheckpointError, "make a seresnet18, not a seresnet50"),
+    "wrong architecture": ({"arch": "seresnet50"}, CheckpointError, "make a seresnet10, not a seresnet50"),
     "unclear stem": ({"stem": None}, CheckpointError, "--stem 3x3s2 or --stem 3x3s1"),
     "labels of another number": ({"labels": "imagenet-1k"}, ExportError, "10 classes and 'imagenet-1k' has 1000"),
     "no such labels": ({"labels": "nowhere.txt"}, BundleError, "'nowhere.txt' cannot be read"),
@@ -222,17 +222,17 @@ def test_a_photo_that_cannot_be_decoded_is_named(checkpoint: Path, options: dict
 
 def test_a_graph_that_answers_otherwise_is_refused() -> None:
     network = loading.load(networks.tensors(SPEC), SPEC)
-    served = graph.ServedNetwork(network, (127.5,) * 3, (127.5,) * 3).eval()
+    served = graph.ServedNetwork(network, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)).eval()
     pixels = samples.generate(64, 64)
-    reference = reference_runs.torch_probabilities(served, pixels, lambda done, total: None)
-    reference_runs.require_parity(reference, reference)
+    answers = reference_runs.onnx_probabilities(graph.to_onnx(served, 64, 64), pixels, lambda done, total: None)
+    reference_runs.require_parity(reference_runs.torch_probabilities(served, pixels, lambda done, total: None), answers)
     with torch.no_grad():
-        network.get_parameter("layer4.1.se.fc2.bias")[0] += 1
-    spoilt = reference_runs.onnx_probabilities(graph.to_onnx(served, 64, 64), pixels, lambda done, total: None)
+        network.get_parameter("layer4.0.se.fc2.bias")[0] += 1
+    other = reference_runs.torch_probabilities(served, pixels, lambda done, total: None)
     with pytest.raises(
         ExportError, match=r"answers differ from the torch network's: max \|Δp\|.*No bundle was written"
     ):
-        reference_runs.require_parity(reference, spoilt)
+        reference_runs.require_parity(other, answers)
 
 
 def test_a_network_that_answers_everything_alike_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_an_interrupted_export_leaves_nothing_behind(
 
 def test_the_command_prints_the_bundle_and_its_steps(checkpoint: Path, options: dict[str, Any]) -> None:
     done = subprocess.run(command(checkpoint, options), capture_output=True, text=True, check=True)
-    assert done.stdout == f"{options['model_repository'] / 'seresnet18' / '1'}\n"
+    assert done.stdout == f"{options['model_repository'] / 'seresnet10' / '1'}\n"
     assert [line[:5] for line in done.stderr.splitlines()] == [f"[{step}/6]" for step in range(1, 7)]
 
 
@@ -314,7 +314,7 @@ def test_the_command_refuses_with_a_sentence_and_no_traceback(checkpoint: Path, 
     options["arch"] = "seresnet50"
     failed = subprocess.run(command(checkpoint, options), capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].startswith("export: The tensors make a seresnet18, not a seresnet50")
+    assert failed.stderr.splitlines()[-1].startswith("export: The tensors make a seresnet10, not a seresnet50")
     assert "Traceback" not in failed.stderr
 
 

@@ -17,7 +17,7 @@ from models.evaluation import EvaluationTransform
 from tests.models.test_oracle import write
 from tests.support.reference_networks import NETWORKS, ReferenceNetwork, distinct, seeded
 
-FEW = ("legacy:seresnet50:B", "paddle-vd:seresnet18d:A", "pytorchcv-cifar:seresnet20:A")
+FEW = ("legacy:seresnet26:B", "paddle-vd:seresnet18d:A", "pytorchcv-cifar:seresnet20:A")
 """Small networks that differ in pooling, stride, stem and shortcut; the others take minutes and gigabytes."""
 
 

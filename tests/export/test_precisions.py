@@ -19,7 +19,7 @@ from bundle import files, parity
 from bundle.files import Bundle
 from export import commands, precisions
 from export.errors import ExportError
-from export.graphs import fp8, int8, to_16bit
+from export.graphs import fp8, graph, int8, to_16bit
 from export.graphs.graph import ServedNetwork, to_onnx
 from export.progress import Progress
 from export.proving import accuracy_gate, labelled, layer_errors, reference_runs, samples
@@ -27,7 +27,7 @@ from export.proving.accuracy_gate import GatePhotos
 from models.networks.family import Family
 from models.networks.sebninception import SE_BN_INCEPTION
 from models.networks.semobilenet import SE_MOBILENET
-from tests.support import oracles
+from tests.support import exported, oracles
 from tests.support.reference_networks import seeded
 from tests.support.trained import weights
 
@@ -221,6 +221,7 @@ def test_convert_writes_both_graphs_and_their_table(
     tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accuracy_gate, "_MOST_IMAGES", 1000)
+    monkeypatch.setattr(graph, "to_onnx", exported.to_onnx)  # test_convert.py exports it too
     folder = shared / "tiny-imagenet"
     photos = ["--calibrate", str(folder / "train"), "--judge", str(folder / "val")]
     asked = [*told(shared / "weights" / "seresnet18_tiny.pth", tmp_path), "--precision", "fp32,int8", *photos]

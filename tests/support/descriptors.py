@@ -1,11 +1,14 @@
 """Descriptors: which sockets, pipes and memfds this process has open, for tests that nothing is left open."""
 
+import atexit
 import gc
 import os
 from pathlib import Path
 
 _OPEN = Path("/proc/self/fd")
 _KINDS = ("socket:", "pipe:", "/memfd:")  # loops and libraries open other files when they like
+
+atexit.register(gc.unfreeze)  # some libraries report what is not collected at the end of the process
 
 
 def open_files() -> set[str]:

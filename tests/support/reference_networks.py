@@ -230,6 +230,7 @@ NETWORKS = (
         ReferenceNetwork("legacy", name, "B", timm(f"legacy_{name}"))
         for name in ("seresnet18", "seresnet34", "seresnet50")
     ),
+    ReferenceNetwork("legacy", "seresnet26", "B", timm("legacy_seresnet50", layers=TWO_UNITS)),
     *(
         ReferenceNetwork("legacy", name, "B", timm(f"legacy_{name}"), repeats=True)
         for name in ("seresnet101", "seresnet152")
@@ -239,7 +240,8 @@ NETWORKS = (
         for name in ("seresnext26_32x4d", "seresnext50_32x4d")
     ),
     ReferenceNetwork("legacy", "seresnext101_32x4d", "D", timm("legacy_seresnext101_32x4d"), repeats=True),
-    ReferenceNetwork("legacy-senet", "senet154", "D", timm("legacy_senet154")),
+    ReferenceNetwork("legacy-senet", "senet28", "D", timm("legacy_senet154", layers=TWO_UNITS)),
+    ReferenceNetwork("legacy-senet", "senet154", "D", timm("legacy_senet154"), repeats=True),
     ReferenceNetwork("mmpretrain", "seresnet50", "A", timm("seresnet50"), to_mmpretrain),
     ReferenceNetwork("mmpretrain", "seresnext50_32x4d", "A", timm("seresnext50_32x4d"), to_mmpretrain),
     ReferenceNetwork("moskomule", "seresnet18", "A", without_se_bias(timm("seresnet18")), to_moskomule),
