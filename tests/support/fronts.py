@@ -53,6 +53,11 @@ class Front:
         lifecycle.advance(Phase.SERVING)
         self.classifier = Classifier(self.mirror, decoders, lifecycle, Limits(1 << 20, 1 << 20, 64, 600, 600))
 
+    async def load(self) -> bool:
+        """As an app does it."""
+        await self.backend.prepare()
+        return await self.backend.load()
+
     async def classify(self, photo: bytes, model: str = "") -> str:
         """The version that answered. Raises ServingError."""
         options = RequestOptions(time.monotonic() + 600, Caller(), model)
@@ -125,7 +130,7 @@ async def whole(root: Path, choose: Choose, cache: Path) -> AsyncIterator[Whole]
     """A core that has loaded everything, and two fronts that can answer."""
     there = Whole(root, choose, cache)
     try:
-        loading = [asyncio.create_task(front.backend.load()) for front in there.fronts]
+        loading = [asyncio.create_task(front.load()) for front in there.fronts]
         assert await there.core.load()
         await asyncio.wait_for(asyncio.gather(*loading), LIMIT_S)
         yield there

@@ -225,7 +225,7 @@ async def test_a_front_that_ends_while_its_operator_loads_leaves_the_load_to_the
             await load
         late = Front(there.name)  # one that starts meanwhile need not wait
         there.fronts.append(late)
-        assert await asyncio.wait_for(late.backend.load(), LIMIT_S)
+        assert await asyncio.wait_for(late.load(), LIMIT_S)
         may_load.set()
         await until(lambda: late.states() == ["1 UNLOADED", "2 READY"])
         assert await late.classify(jpeg()) == "2"
@@ -235,7 +235,7 @@ async def test_a_front_that_comes_later_knows_everything(there: Whole) -> None:
     await there.fronts[0].deployer.set_alias("stable", ModelVersion("demo", "1"))
     late = Front(there.name)
     there.fronts.append(late)
-    assert await asyncio.wait_for(late.backend.load(), LIMIT_S)
+    assert await asyncio.wait_for(late.load(), LIMIT_S)
     assert await late.classify(jpeg(), "stable") == "1"
 
 
@@ -256,3 +256,32 @@ async def test_a_front_drains_when_its_last_image_is_answered(root: Path, tmp_pa
         engines[0].gate.release(9)
         assert await task == "1"
         await asyncio.wait_for(idle, LIMIT_S)
+
+
+async def test_a_front_accepts_requests_when_it_can_answer_them(there: Whole) -> None:
+    late = Front(there.name)
+    there.fronts.append(late)
+    await asyncio.wait_for(late.backend.prepare(), LIMIT_S)
+    assert late.states() == ["1 READY"]
+    assert await late.classify(jpeg()) == "1"
+
+
+async def test_while_models_load_a_front_does_not_wait_for_them(demo: Path, tmp_path: Path) -> None:
+    root, may_load = tmp_path / "repository", threading.Event()
+    publish(demo, root, 1)
+
+    def choose_when_told(bundle: Bundle) -> Choice:
+        assert may_load.wait(LIMIT_S)
+        return choose(bundle)
+
+    there = Whole(root, choose_when_told, tmp_path / "cache")
+    loading = asyncio.create_task(there.core.load())
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await there.fronts[0].backend.prepare()
+            assert there.fronts[0].states() == ["1 LOADING"]
+            may_load.set()
+            assert await there.fronts[0].backend.load()
+            assert await loading
+    finally:
+        await there.end()
