@@ -11,10 +11,11 @@ from server.decoding.threads import Threads
 from server.errors import Code, ServingError
 from server.metrics import OK, FaceMetrics
 from server.receiving import Receipt, ReceiveBudget
-from server.rest.answers import JsonAnswer, classification
+from server.rest.answers import ClassificationAnswer
 from server.rest.bodies import Body, UnreadBody, read_body
 from server.rest.client import CancelledIfGone, client_of
 from server.rest.error_handlers import ErrorHandlers
+from server.rest.request_head import header
 from server.rest.request_options import request_options, timeout_s
 from server.service import Answer, Classified, Classifier
 
@@ -79,7 +80,7 @@ class ClassifyRoute:
         return _CountedAnswer(classified, many, self._metrics)
 
     def _deadline_s(self, request: Request) -> float:
-        text = request.headers.get("x-request-timeout-ms")
+        text = header(request.scope, b"x-request-timeout-ms")
         try:
             wanted_s = None if text is None else timeout_s(text, self._classifier.limits.max_timeout_s)
         except ServingError as error:
@@ -109,7 +110,7 @@ class ClassifyRoute:
             raise UnreadBody.of(error)
 
 
-class _CountedAnswer(JsonAnswer):
+class _CountedAnswer(ClassificationAnswer):
     """An answer that is counted and timed when it has been sent."""
 
     def __init__(self, classified: Classified, many: bool, metrics: FaceMetrics) -> None:
@@ -117,7 +118,7 @@ class _CountedAnswer(JsonAnswer):
         self._began_s = time.monotonic()
         self._classified = classified
         self._metrics = metrics
-        super().__init__(classification(classified, many))
+        super().__init__(classified, many)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await super().__call__(scope, receive, send)
