@@ -13,6 +13,7 @@ from server.host.exit_codes import LOAD_FAILED, USAGE_ERROR
 from server.host.listening import CannotListen
 from server.host.logs import Logs
 from server.settings import Settings, SettingsError
+from server.startup.front_count import front_count
 
 if TYPE_CHECKING:
     from server.startup.compose import Parts
@@ -46,7 +47,8 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
     logs = Logs(chosen.log_level)
     if command == "doctor":
         logs.end_process(_report(chosen))
-    logs.end_process(_serve_tree(chosen, children) if chosen.fronts else _serve(chosen, compose, logs))
+    fronts = front_count(chosen, os.environ)
+    logs.end_process(_serve_tree(chosen, fronts, children) if fronts else _serve(chosen, compose, logs))
 
 
 def _report(chosen: Settings) -> int:
@@ -60,12 +62,12 @@ def _report(chosen: Settings) -> int:
     return 1 if bad else 0
 
 
-def _serve_tree(chosen: Settings, children: str) -> int:
+def _serve_tree(chosen: Settings, fronts: int, children: str) -> int:
     """Several processes. This one stays small, so it imports neither faces nor engines."""
     from server.startup.tree import run_tree
 
     try:
-        return run_tree(chosen, children)
+        return run_tree(chosen, fronts, children)
     except CannotListen as error:
         log.error("%s", error)
         return USAGE_ERROR

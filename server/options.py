@@ -99,9 +99,13 @@ def _parse(field: "dataclasses.Field[Any]", text: str) -> Any:
         if text.lower() not in ("true", "false", "1", "0"):
             raise SettingsError(f"{field.name} must be true or false, not {text!r}.")
         return text.lower() in ("true", "1")
-    if field.type is int:
+    word = field.metadata["word"]
+    if word and text == word:
+        return word
+    if field.type is int or word:
         try:
             return int(text)
         except ValueError:
-            raise SettingsError(f"{field.name} must be a whole number, not {text!r}.") from None
+            kinds = f"{word} or a whole number" if word else "a whole number"
+            raise SettingsError(f"{field.name} must be {kinds}, not {text!r}.") from None
     return Path(text) if field.type is Path else text.strip()  # a file that holds a token ends in a newline

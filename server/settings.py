@@ -22,8 +22,9 @@ def _either(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _setting(default: Any, help: str, least: int | None = None, most: int | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
+def _setting(default: Any, help: str, least: int | None = None, most: int | None = None, word: str = "") -> Any:
+    """`word`: what may be given instead of a number."""
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most, "word": word})
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class Settings:
     host: str = _setting("127.0.0.1", "address or host name to listen on; :: listens on all IPv6 and IPv4 addresses")
     http_port: int = _setting(8000, "port of REST; 0 takes any free port", 0, 65535)
     grpc_port: int = _setting(8001, "port of gRPC; 0 takes any free port", 0, 65535)
-    fronts: int = _setting(
-        0, "processes that receive, decode and answer, beside one with the engines; 0: one process does it all", 0, 64
+    fronts: int | str = _setting(
+        "auto",
+        "processes that receive, decode and answer, beside one with the engines; 0: one process does it all; auto: as "
+        "many as are useful on this machine",
+        0,
+        64,
+        word="auto",
     )
     model_repository: Path = _setting(Path("model_repository"), "folder with the bundles to serve")
     default_model: str = _setting("", "the model for requests that name none")
@@ -81,9 +87,9 @@ class Settings:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise SettingsError(f"{name} must be {_either(known)}, not {getattr(self, name)!r}.")
-        if self.fronts and sys.platform != "linux":
+        if self.fronts not in (0, "auto") and sys.platform != "linux":
             raise SettingsError("fronts needs Linux: serve with one process, --fronts 0.")
-        if self.shared_memory and (self.fronts or sys.platform != "linux"):
+        if self.shared_memory and (self.fronts not in (0, "auto") or sys.platform != "linux"):
             raise SettingsError("shared_memory needs Linux, and one process: --fronts 0.")
         if "/" in self.shared_memory or self.shared_memory.startswith("."):
             raise SettingsError("shared_memory is the beginning of names in /dev/shm, such as sesame-: without / and .")
@@ -102,7 +108,9 @@ class SettingsError(Exception):
 
 
 def _check_range(field: "dataclasses.Field[Any]", value: Any) -> None:
-    least, most = field.metadata["least"], field.metadata["most"]
+    least, most, word = field.metadata["least"], field.metadata["most"], field.metadata["word"]
+    if word and value == word:
+        return
     if (least is not None and value < least) or (most is not None and value > most):
         raise SettingsError(f"{field.name} must be {_range(least, most)}, not {value}.")
 

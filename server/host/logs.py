@@ -2,27 +2,75 @@
 
 import logging
 import os
-import queue
 import sys
-from logging.handlers import QueueHandler, QueueListener
+import threading
+from collections import deque
 from typing import NoReturn
 
 _MAX_LINES = 10_000
 _LAST_LINES_S = 1.0
+_TEXT = logging.Formatter()
+_GATHER_S = 0.02
+"""The writer waits so long after a line for more. Else it would be woken for each line, and every time take Python's
+global lock from the event loop: that was 8 % of what a request costs (measured, with an engine that takes no time)."""
 
 
-class DroppingHandler(QueueHandler):
-    """Drops and counts lines while the queue is full: a pipe that nobody reads must not delay an answer."""
+class QueuedLines(logging.Handler):
+    """Hands lines to a thread that writes them. Drops and counts lines while too many wait: a pipe that nobody reads
+    must not delay an answer.
 
-    def __init__(self, lines: "queue.Queue[logging.LogRecord]") -> None:
-        super().__init__(lines)
+    Any thread may log.
+    """
+
+    def __init__(self, writer: logging.Handler) -> None:
+        super().__init__()
         self.dropped = 0
+        self._writer = writer
+        self._lines: deque[logging.LogRecord] = deque()
+        self._there = threading.Event()  # lines wait
+        self._ending = threading.Event()
+        self._written = threading.Event()  # all lines from before the end
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
+    def start(self) -> None:
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self._lines) >= _MAX_LINES:
             self.dropped += 1
+            return None
+        try:
+            self._make_text(record)
+        except Exception:
+            return self.handleError(record)
+        self._lines.append(record)
+        if not self._there.is_set():
+            self._there.set()
+        return None
+
+    def end(self, within_s: float) -> None:
+        """Returns when the lines from before are written, or when that takes too long."""
+        self._ending.set()
+        self._there.set()
+        self._written.wait(within_s)
+
+    def _make_text(self, record: logging.LogRecord) -> None:
+        """Now, because what the arguments say may change, and an exception holds the frames that it went through."""
+        record.msg, record.args = record.getMessage(), None
+        if record.exc_info:
+            record.exc_text = _TEXT.formatException(record.exc_info)
+            record.exc_info = None
+
+    def _write(self) -> None:
+        """In a thread of its own."""
+        ending = False
+        while not ending:
+            self._there.wait()
+            self._ending.wait(_GATHER_S)
+            self._there.clear()  # first: what comes from now on sets it again
+            ending = self._ending.is_set()
+            while self._lines:
+                self._writer.handle(self._lines.popleft())
+        self._written.set()
 
 
 class Logs:
@@ -30,25 +78,29 @@ class Logs:
 
     def __init__(self, level: str, process: str = "") -> None:
         """`process`: the name of this one, where several write to the same stderr."""
-        self._lines: queue.Queue[logging.LogRecord] = queue.Queue(_MAX_LINES)
-        self._handler = DroppingHandler(self._lines)
-        self._handler.setFormatter(logging.Formatter("%(message)s"))  # the writer adds the rest
         writer = logging.StreamHandler(sys.stderr)
         name = f"{process} %(name)s" if process else "%(name)s"
         writer.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(message)s"))
-        logging.basicConfig(level=level.upper(), handlers=[self._handler], force=True)
+        self._lines = QueuedLines(writer)
+        logging.basicConfig(level=level.upper(), handlers=[self._lines], force=True)
         logging.captureWarnings(True)
-        QueueListener(self._lines, writer).start()
+        _record_no_origin()
+        self._lines.start()
 
     def dropped(self) -> int:
         """The number of lines that were dropped since the start."""
-        return self._handler.dropped
+        return self._lines.dropped
 
     def end_process(self, code: int) -> NoReturn:
         """Exit with this code. Waits up to a second for the last lines to be written, and for no other thread: some
         cannot be stopped.
         """
-        with self._lines.all_tasks_done:
-            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, _LAST_LINES_S)
+        self._lines.end(_LAST_LINES_S)
         sys.stdout.flush()
         os._exit(code)
+
+
+def _record_no_origin() -> None:
+    """Have records without what no line shows. These are the switches that Python's manual names for it."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None

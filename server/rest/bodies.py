@@ -15,6 +15,7 @@ from server.errors import Code, ServingError
 from server.receiving import Receipt
 from server.rest import multipart
 from server.rest.contract.requests import PhotoInJson, PhotosInJson
+from server.rest.request_head import header
 from server.service import Limits
 
 _RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
@@ -54,7 +55,7 @@ async def read_body(request: Request, limits: Limits, receipt: Receipt, in_threa
     accepted type or malformed; UnreadBody if that was found before its end; starlette's ClientDisconnect if the client
     disconnects.
     """
-    limit, parse = _parser(request.headers.get("content-type", ""), limits)
+    limit, parse = _parser(header(request.scope, b"content-type") or "", limits)
     chunks = await read_chunks(request, limit, receipt)
     if receipt.bytes > _ON_LOOP_BYTES:
         return await in_thread(lambda: parse(b"".join(chunks)))
@@ -82,7 +83,7 @@ def _parser(content_type: str, limits: Limits) -> tuple[int, Callable[[bytes], B
 
 async def read_chunks(request: Request, limit: int, receipt: Receipt) -> Sequence[bytes]:
     """The body in pieces. Raises UnreadBody as soon as its length, announced or counted, exceeds the limit."""
-    announced = request.headers.get("content-length", "")
+    announced = header(request.scope, b"content-length") or ""
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     chunks = []

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.errors import ServingError
 from server.metrics import FaceMetrics
 from server.receiving import Receipt, ReceiveBudget
-from server.rest.answers import JsonAnswer, classification
+from server.rest.answers import ClassificationAnswer
 from server.rest.bodies import read_body
 from server.rest.client import CancelledIfGone
 from server.rest.counted import Counted
@@ -16,7 +16,7 @@ from server.rest.error_handlers import ErrorHandlers
 from server.rest.receiver import BodyReceiver
 from server.rest.request_options import request_options
 from server.scheduling.threads import Threads
-from server.service import Answer, Classified, Classifier
+from server.service import Answer, Classifier
 
 _PREDICTIONS_ON_LOOP = 1000
 """An answer with more predictions is written in a thread, so that it does not hold up the event loop."""
@@ -69,15 +69,10 @@ class ClassifyRoute:
         metrics.took("receive", received_s - began_s)
         began_s = time.monotonic()
         if sum(map(_predictions, classified.outcomes)) > _PREDICTIONS_ON_LOOP:
-            answer = await self._aside.run(_answer, classified, body.many)
+            answer = await self._aside.run(ClassificationAnswer, classified, body.many)
         else:
-            answer = _answer(classified, body.many)
+            answer = ClassificationAnswer(classified, body.many)
         return Counted(answer, began_s, metrics, self._metrics)
-
-
-def _answer(classified: Classified, many: bool) -> JsonAnswer:
-    """Raises the ServingError of a photo that was sent alone."""
-    return JsonAnswer(classification(classified, many))
 
 
 def _predictions(outcome: Answer | ServingError) -> int:

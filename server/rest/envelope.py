@@ -8,8 +8,9 @@ import random
 import re
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.rest.request_head import header
 
 log = logging.getLogger("server.access")
 
@@ -25,7 +26,7 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = header(scope, b"x-request-id") or ""
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         started_s = time.perf_counter()
         status = 0
@@ -34,9 +35,8 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                own = (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         try:

@@ -9,6 +9,7 @@ from fastapi import Request
 from server.errors import Code, ServingError
 from server.rest.bodies import UnreadBody
 from server.rest.client import client_of
+from server.rest.request_head import header
 from server.rest.request_options import timeout_s
 from server.service import Classifier
 
@@ -30,7 +31,7 @@ class BodyReceiver:
 
     def deadline_s(self, request: Request) -> float:
         """When the answer must be there, on the monotonic clock. Raises UnreadBody for a header that is wrong."""
-        text = request.headers.get("x-request-timeout-ms")
+        text = header(request.scope, b"x-request-timeout-ms")
         try:
             wanted_s = None if text is None else timeout_s(text, self._classifier.limits.max_timeout_s)
         except ServingError as error:

@@ -51,10 +51,10 @@ class Instructions:
         return cls(Settings(**values), told["control"], told["fd"])
 
 
-def run_tree(settings: Settings, module: str) -> int:
+def run_tree(settings: Settings, fronts: int, module: str) -> int:
     """Run the parent until it is told to leave; returns the exit code. Raises CannotListen.
 
-    `module`: what a child runs, by its name.
+    `fronts`: how many, at least 1. `module`: what a child runs, by its name.
     """
     http = listen(settings.host, settings.http_port)
     grpc = reserve_grpc_port(settings.host, settings.grpc_port)
@@ -62,15 +62,15 @@ def run_tree(settings: Settings, module: str) -> int:
     with http, grpc, control:
         ports = http.getsockname()[1], grpc.getsockname()[1]
         core = _spec("core", module, Instructions(settings, name, control.fileno()), _FATAL_FOR_CORE)
-        front = dataclasses.replace(share_of_front(settings), http_port=ports[0], grpc_port=ports[1])
-        fronts = [
+        front = dataclasses.replace(share_of_front(settings, fronts), http_port=ports[0], grpc_port=ports[1])
+        specs = [
             _spec(f"front-{number}", module, Instructions(front, name, http.fileno()), _FATAL_FOR_FRONT)
-            for number in range(settings.fronts)
+            for number in range(fronts)
         ]
         host = bracketed(settings.host)
         log.info("listening http=http://%s:%d grpc=%s:%d", host, ports[0], host, ports[1])
         limits = Limits.of_drain(settings.drain_delay_s, settings.drain_limit_s)
-        return asyncio.run(_run(core, fronts, limits, http.close))
+        return asyncio.run(_run(core, specs, limits, http.close))
 
 
 async def _run(core: ChildSpec, fronts: Sequence[ChildSpec], limits: Limits, on_leaving: Callable[[], None]) -> int:
@@ -82,13 +82,13 @@ def _spec(name: str, module: str, instructions: Instructions, fatal_codes: froze
     return ChildSpec(name, command, (instructions.fd,), instructions.to_json(), fatal_codes)
 
 
-def share_of_front(settings: Settings) -> Settings:
-    """One front's part of what the settings allow to all together."""
+def share_of_front(settings: Settings, fronts: int) -> Settings:
+    """The part of one of so many fronts in what the settings allow to all together."""
     least_bytes = 2 * max(settings.max_request_bytes, settings.max_image_bytes)
     threads = settings.decode_threads or cores.usable()
     return dataclasses.replace(
         settings,
-        decode_threads=max(min(_LEAST_DECODE_THREADS, threads), -(-threads // settings.fronts)),
-        max_connections=-(-settings.max_connections // settings.fronts),
-        receive_bytes=max(least_bytes, settings.receive_bytes // settings.fronts),
+        decode_threads=max(min(_LEAST_DECODE_THREADS, threads), -(-threads // fronts)),
+        max_connections=-(-settings.max_connections // fronts),
+        receive_bytes=max(least_bytes, settings.receive_bytes // fronts),
     )

@@ -154,6 +154,6 @@ def _memory_bytes(pid: int) -> int:
 
 
 def _command(folder: Path, options: Sequence[str]) -> list[str]:
-    fixed = ["--http-port=0", "--grpc-port=0", "--engine=onnxruntime-cpu", "--precision=fp32"]
+    fixed = ["--fronts=0", "--http-port=0", "--grpc-port=0", "--engine=onnxruntime-cpu", "--precision=fp32"]
     paths = [f"--model-repository={ROOT / 'model_repository'}", f"--cache-dir={folder / 'cache'}"]
     return [sys.executable, "-m", "server", *fixed, *paths, *options]

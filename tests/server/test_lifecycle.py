@@ -159,7 +159,7 @@ class Process:
     """`python -m server` on free ports."""
 
     def __init__(self, *options: str) -> None:
-        command = [sys.executable, "-m", "server", "--http-port=0", "--grpc-port=0", *options]
+        command = [sys.executable, "-m", "server", "--fronts=0", "--http-port=0", "--grpc-port=0", *options]
         self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals)
         self.log: list[str] = []
         self.url = ""

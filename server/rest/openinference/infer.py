@@ -19,11 +19,13 @@ from server.rest.openinference import compression
 from server.rest.openinference.answers import JSON_BYTES, infer_response
 from server.rest.openinference.body import Parsed, parse
 from server.rest.receiver import BodyReceiver
+from server.rest.request_head import header
 from server.scheduling.fair_queue import Caller
 from server.scheduling.threads import Threads
 from server.service import Limits
 
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_JSON_BYTES = JSON_BYTES.lower().encode()
 _ON_LOOP_BYTES = 1 << 20  # a larger body is parsed in a thread
 _ON_LOOP_VALUES = 4000  # an answer of more is written in a thread
 
@@ -75,15 +77,15 @@ class InferRoute:
                 response, ready = await self._inference.infer(parsed.request, caller, deadline_s)
         ready.metrics.took("receive", received_s)
         began_s = time.monotonic()
-        accepted = request.headers.get("accept-encoding", "")
+        accepted = header(request.scope, b"accept-encoding") or ""
         return Counted(await self._answer(response, parsed.binary, accepted), began_s, ready.metrics, self._metrics)
 
     async def _parsed(self, request: Request, receipt: Receipt) -> Parsed:
         match = _PATH.fullmatch(request.scope["path"])
         assert match, "`takes` has matched it. This is a bug."
-        encoding = request.headers.get("content-encoding", "").strip().lower()
+        encoding = (header(request.scope, b"content-encoding") or "").strip().lower()
         compression.check(encoding)
-        json_bytes = _json_bytes(request.headers.get(JSON_BYTES))
+        json_bytes = _json_bytes(header(request.scope, _JSON_BYTES))
         limit = self._limits.max_request_bytes
         chunks = await read_chunks(request, limit, receipt)
         if encoding:

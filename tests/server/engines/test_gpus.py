@@ -161,7 +161,7 @@ class Server:
     """`python -m server` in a process of its own, on fake GPUs."""
 
     def __init__(self, folder: Path, *options: str, gpus: tuple[str, ...], hold: bool, cwd: Path, cache: str) -> None:
-        command = [sys.executable, "-m", "server", "--http-port", "0", "--grpc-port", "0", *options]
+        command = [sys.executable, "-m", "server", "--fronts=0", "--http-port", "0", "--grpc-port", "0", *options]
         self._process = subprocess.Popen(
             [*command, "--cache-dir", cache or str(folder / "cache"), "--max-batch", "2"],
             cwd=cwd,

@@ -57,6 +57,8 @@ def test_switches_are_read() -> None:
     [
         ("http_port", "70000", "http_port must be from 0 to 65535, not 70000"),
         ("max_batch", "0", "max_batch must be at least 1"),
+        ("fronts", "65", "fronts must be from 0 to 64, not 65"),
+        ("fronts", "some", "fronts must be auto or a whole number, not 'some'"),
         ("max_batch", "many", "max_batch must be a whole number, not 'many'"),
         ("keep_going", "perhaps", "keep_going must be true or false"),
         ("log_level", "loud", "log_level must be debug, info, warning or error"),

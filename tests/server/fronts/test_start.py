@@ -54,9 +54,9 @@ def test_fronts_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("threads", "fronts", "of_one"), [(8, 2, 4), (8, 3, 3), (2, 2, 2), (4, 4, 2), (1, 2, 1)])
 def test_each_front_has_two_decode_threads_at_least_as_far_as_allowed(threads: int, fronts: int, of_one: int) -> None:
     """With one alone, a photo that takes long would hold up all others."""
-    assert share_of_front(Settings(fronts=fronts, decode_threads=threads)).decode_threads == of_one
+    assert share_of_front(Settings(decode_threads=threads), fronts).decode_threads == of_one
 
 
 def test_what_fronts_may_hold_is_divided_and_fits_a_request_each() -> None:
-    share = share_of_front(Settings(fronts=8, max_connections=100, receive_bytes=512 << 20))
+    share = share_of_front(Settings(max_connections=100, receive_bytes=512 << 20), 8)
     assert (share.max_connections, share.receive_bytes) == (13, 128 << 20)

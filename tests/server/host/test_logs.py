@@ -21,6 +21,15 @@ logs = Logs("warning")
 logging.getLogger("test").info("not this")
 logging.getLogger("test").warning("a warning")
 warnings.warn("a library's")
+names = ["before"]
+logging.getLogger("test").error("names %s", names)
+names[0] = "after"
+try:
+    raise ValueError("torn")
+except ValueError:
+    logging.getLogger("test").exception("it failed")
+logging.getLogger("test").error("%d is no number", "this")
+logging.getLogger("test").error("the last line")
 logs.end_process(0)
 """
 
@@ -44,3 +53,7 @@ def test_all_lines_are_written_before_the_process_ends() -> None:
     assert "WARNING test a warning" in stderr
     assert "a library's" in stderr
     assert "not this" not in stderr
+    assert "ERROR test names ['before']" in stderr
+    assert "ERROR test it failed\nTraceback (most recent call last):\n" in stderr
+    assert "ValueError: torn\n" in stderr
+    assert stderr.endswith("ERROR test the last line\n")
