@@ -1,5 +1,6 @@
 """Metrics: what operators can watch, as Prometheus metrics."""
 
+import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -58,6 +59,12 @@ class Metrics:
             "sesame_dispatches_total",
             "Batches by the reason to start them: idle, engine_free, full, deadline.",
             (*_VERSION, "reason"),
+            registry=registry,
+        )
+        self.last_batch = Gauge(
+            "sesame_last_batch_timestamp_seconds",
+            "When the last batch ended, in seconds since 1970. 0: none yet.",
+            _VERSION,
             registry=registry,
         )
         self.permits = Gauge(
@@ -141,6 +148,7 @@ class ModelMetrics:
         self._stages = {stage: metrics.stage_seconds.labels(model, version, stage) for stage in STAGES}
         self._admitted = metrics.admitted.labels(model, version)
         self._batch_images = metrics.batch_images.labels(model, version)
+        self._last_batch = metrics.last_batch.labels(model, version)
 
     def admitted(self, images: int) -> None:
         self._admitted.inc(images)
@@ -156,6 +164,7 @@ class ModelMetrics:
 
     def dispatched(self, images: int, reason: str) -> None:
         self._batch_images.observe(images)
+        self._last_batch.set(time.time())
         self._metrics.dispatches.labels(*self._version, reason).inc()
 
     def watch(
@@ -166,7 +175,7 @@ class ModelMetrics:
             gauge.labels(*self._version).set_function(value)
 
     def unwatch(self) -> None:
-        """The model is unloaded: its gauges are removed, its counters stay."""
+        """The model is unloaded: its counters stay, and of its gauges only the time of its last batch."""
         for gauge in self._gauges():
             gauge.remove(*self._version)
 

@@ -240,8 +240,15 @@ def _count(ready: ReadyModel, images: Sequence[Waiter], left: str) -> None:
         elif image.exception():
             ready.metrics.outcome(Code.INTERNAL)
         else:
-            outcome = image.result()
-            ready.metrics.outcome(outcome.code if isinstance(outcome, ServingError) else OK)
+            _count_result(ready, image, image.result())
+
+
+def _count_result(ready: ReadyModel, image: Waiter, outcome: Computed | ServingError) -> None:
+    if isinstance(outcome, ServingError):
+        ready.metrics.outcome(outcome.code)
+    else:
+        ready.metrics.outcome(OK)
+        ready.metrics.took("total", image.seconds)
 
 
 def _answer(ready: ReadyModel, image: Waiter, k: int) -> Answer | ServingError:
@@ -252,7 +259,6 @@ def _answer(ready: ReadyModel, image: Waiter, k: int) -> Answer | ServingError:
             return outcome
         raise outcome.fresh()
     row, bundle = outcome.row, ready.loaded.bundle
-    ready.metrics.took("total", image.seconds)
     return Answer(
         predictions=predictions.top(row.probabilities, bundle.labels, k),
         vote=predictions.vote(row.probabilities, bundle.labels) if bundle.has_groups else None,

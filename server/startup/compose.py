@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
+from server import triton_metrics
 from server.backend import Backend
 from server.decoding.decoders import Decoders
 from server.health import Health
@@ -57,7 +58,7 @@ def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu
     registry = models.registry
 
     async def exposition() -> bytes:
-        return generate_latest(ground.metrics.registry)
+        return triton_metrics.text(ground.metrics.registry)
 
     return _with_faces(ground, registry.repository, registry, registry.deployer, [models.watch], exposition)
 

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from bundle import files
+from server.openinference.statistics import statistics
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from tests.support.faces import Running, running
 from tests.support.pictures import jpeg
@@ -37,6 +38,24 @@ async def test_metrics_count_images_batches_stages_and_errors(server: Running) -
         assert await server.metric("sesame_stage_seconds_count", f'stage="{stage}"') == 3
     assert await server.metric("sesame_model_ready", 'model="demo"') == 1
     assert await server.metric("sesame_permits_taken") == 0
+
+
+async def test_the_same_numbers_have_tritons_names(server: Running) -> None:
+    for photo in (jpeg(), jpeg(1), b"GIF89a"):
+        await server.rest.classify(photo)
+    await server.rpc.classify(jpeg())
+    assert await server.metric("nv_inference_request_success", 'model="demo",version="1"') == 3
+    assert await server.metric("nv_inference_request_failure", 'reason="OTHER"') == 1
+    assert await server.metric("nv_inference_request_failure") == 1
+    assert await server.metric("nv_inference_count") == 3
+    assert await server.metric("nv_inference_exec_count") == await server.metric("sesame_batch_images_count")
+    assert await server.metric("nv_inference_pending_request_count") == 0
+    seconds = await server.metric("sesame_stage_seconds_sum", 'stage="infer"')
+    assert await server.metric("nv_inference_compute_infer_duration_us") == pytest.approx(seconds * 1e6, abs=1)
+    (model,) = statistics((await server.rest.http.get("/metrics")).text)
+    assert (model["name"], model["version"], model["inference_count"]) == ("demo", "1", 3)
+    last = await server.metric("sesame_last_batch_timestamp_seconds")
+    assert model["last_inference"] == round(last * 1e3)
 
 
 async def test_a_model_reports_its_input_its_engine_and_its_parity(server: Running, demo: Path) -> None:

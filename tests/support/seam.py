@@ -29,7 +29,7 @@ from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import NOW
 from server.scheduling.permit import Permit, Queue
 from server.scheduling.single_flight import SingleFlight
-from tests.support.descriptors import open_files
+from tests.support.descriptors import how_many_open, open_files
 from tests.support.faces import FakeEngine
 
 DEMO = Path(__file__).parents[2] / "model_repository" / "demo" / "1"
@@ -59,7 +59,7 @@ class Opened:
 
     def nothing(self) -> bool:
         """Whether no socket, pipe or region is open that was not."""
-        return len(open_files()) <= self._files and regions_mapped() <= self._regions
+        return how_many_open() <= self._files and regions_mapped() <= self._regions
 
 
 async def until(true: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 
+from server import triton_metrics
 from server.errors import ServingError
 from server.metrics import Metrics
 from server.processes.front.mirror import Mirror
@@ -58,7 +59,7 @@ class RemoteBackend:
         with contextlib.suppress(ServingError, ValueError):
             answer = await self.session().ask("metrics")
             return exposition.unpacked(answer.text).encode()
-        return exposition.unpacked(exposition.packed(self._metrics.registry)).encode()
+        return triton_metrics.text(self._metrics.registry)
 
     def session(self) -> Session:
         """The current one. Raises ServingError where there is none."""

@@ -1,11 +1,15 @@
 """Exposition: the metrics of several processes as one, in the text format of Prometheus."""
 
 import logging
+import operator
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from server import triton_metrics
 
 log = logging.getLogger(__name__)
 
@@ -13,7 +17,7 @@ _MOST_BYTES = 64 << 20
 
 
 def packed(registry: CollectorRegistry) -> bytes:
-    """The metrics of one process, compressed."""
+    """The metrics of one process, compressed; without those that are derived from them under Triton's names."""
     return zlib.compress(generate_latest(registry), 1)
 
 
@@ -29,8 +33,8 @@ def unpacked(text: bytes) -> str:
     return found.decode()
 
 
-class _Merged:
-    """A collector of metrics whose samples are sums."""
+class _Merged(Collector):
+    """A collector of metrics whose samples are sums, or times."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._families: dict[str, Metric] = {}
@@ -51,8 +55,7 @@ class _Merged:
                 merged.samples.append(sample)
             else:
                 known = merged.samples[at]
-                both = min if sample.name.endswith("_created") else _sum
-                merged.samples[at] = known._replace(value=both(known.value, sample.value))
+                merged.samples[at] = known._replace(value=_both(sample.name)(known.value, sample.value))
 
 
 def _families(text: str) -> list[Metric]:
@@ -64,12 +67,13 @@ def _families(text: str) -> list[Metric]:
         return []
 
 
-def _sum(one: float, other: float) -> float:
-    return one + other
+def _both(name: str) -> Callable[[float, float], float]:
+    """What one sample is made of two."""
+    if name.endswith("_created"):
+        return min
+    return max if name.endswith("_timestamp_seconds") else operator.add
 
 
 def merged(texts: Iterable[str]) -> bytes:
-    """Each sample is the sum of those of all processes; the time of its beginning is the earliest."""
-    registry = CollectorRegistry()
-    registry.register(_Merged(texts))
-    return generate_latest(registry)
+    """Each sample is the sum of those of all processes; a time is the latest, that of its beginning the earliest."""
+    return triton_metrics.text(_Merged(texts))

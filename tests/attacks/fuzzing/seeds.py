@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from server.openinference.tensors import from_elements
+from server.pb.inference import grpc_service_pb2 as inference
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from tests.attacks.fuzzing.mutations import Mutator
 from tests.attacks.wire.http1 import head, post
 
+CLASSIFY, INFER = "/sesame.v1.ImageClassifier/Classify", "/inference.GRPCInferenceService/ModelInfer"
+_ODD: tuple[Any, ...] = ("", "x", 7, None, [], [1], [-1, 1], [10**30], [1, 64, 64, 3], "\ud800", {"a": []})
+_ODD_FIELDS: dict[str, tuple[Any, ...]] = {
+    "name": ("", "x"),
+    "datatype": ("", "FP32"),
+    "shape": ([], [1], [0], [-1, 1], [2**62, 64, 64, 3]),
+}
+"""What a message can carry in these fields."""
 _FORM = "multipart/form-data; boundary=Bx"
 _HEADERS = ("X-Request-Timeout-Ms", "X-Request-Id", "Content-Type", "Accept", "Expect", "Upgrade", "Transfer-Encoding")
 _TARGETS = (
@@ -22,7 +32,14 @@ _TARGETS = (
     "/docs",
     "/metrics",
     "/admin/models/demo/load",
+    "/v2",
+    "/v2/models/demo/config",
+    "/v2/models/demo/versions/1/ready",
+    "/v2/repository/index",
+    "/v2/systemsharedmemory/region/a/register",
 )
+_LENGTH = "Inference-Header-Content-Length"
+_PIXELS = bytes(range(64)) * 192  # one picture of the demo's size
 
 
 def photos() -> list[bytes]:
@@ -62,8 +79,10 @@ class Requests:
 
     def rest(self) -> tuple[bytes, bool]:
         chance = self._random.random()
-        if chance < 0.6:
+        if chance < 0.4:
             return self._posted(self._photo(), "image/jpeg"), True
+        if chance < 0.6:
+            return self._inference(), True
         if chance < 0.72:
             return self._posted(self._mutated(self._form()), _FORM), True
         if chance < 0.86:
@@ -72,8 +91,13 @@ class Requests:
             return self._odd_head(), True
         return self._mutated(self._posted(self._any(), "image/jpeg")), False
 
-    def rpc(self) -> bytes:
-        """A ClassifyRequest, or what is nearly one."""
+    def rpc(self) -> tuple[str, bytes]:
+        """A method, and its request or what is nearly one."""
+        if self._random.random() < 0.4:
+            return INFER, self._tensors()
+        return CLASSIFY, self._classify()
+
+    def _classify(self) -> bytes:
         chance = self._random.random()
         message = pb.ClassifyRequest(image=self._photo() if chance < 0.8 else self._any())
         if chance > 0.6:
@@ -83,6 +107,59 @@ class Requests:
             message.id = self._random.choice(("", "x" * 10_000, "\n"))
             message.priority = self._random.choice((0, 1, 2, -1))  # type: ignore[assignment]
         return self._mutated(message.SerializeToString()) if chance > 0.75 else message.SerializeToString()
+
+    def _tensors(self) -> bytes:
+        """A ModelInferRequest, or what is nearly one."""
+        tensor, content = self._tensor()
+        tensor = {name: self._random.choice(_ODD_FIELDS[name]) if odd in _ODD else odd for name, odd in tensor.items()}
+        message = inference.ModelInferRequest(model_name="demo", raw_input_contents=[content])
+        given = message.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+        chance = self._random.random()
+        if chance > 0.7:
+            given.parameters["shared_memory_region"].string_param = "a"
+        if chance > 0.5:
+            message.parameters["timeout"].int64_param = self._random.choice((0, 1, 10**6, -1, 2**62))
+            message.parameters["priority"].uint64_param = self._random.choice((0, 1, 2, 2**63))
+        return self._mutated(message.SerializeToString()) if chance > 0.4 else message.SerializeToString()
+
+    def _tensor(self) -> tuple[dict[str, Any], bytes]:
+        """The head of an input of the Open Inference Protocol, and its content; they may not fit."""
+        if self._random.random() < 0.5:
+            count = self._random.randint(1, 3)
+            content = from_elements(self._photo() for _ in range(count))
+            head = {"name": "image", "datatype": "BYTES", "shape": [count, 1]}
+        else:
+            content, head = _PIXELS, {"name": "pixels", "datatype": "UINT8", "shape": [1, 64, 64, 3]}
+        if self._random.random() < 0.2:
+            head[self._random.choice(("name", "datatype", "shape"))] = self._random.choice(_ODD)
+        return head, self._mutated(content) if self._random.random() < 0.2 else content
+
+    def _inference(self) -> bytes:
+        """`POST …/infer`: JSON, or JSON and binary, either of which may be broken."""
+        tensor, content = self._tensor()
+        chance = self._random.random()
+        if chance < 0.3:
+            text = json.dumps({"inputs": [{**tensor, "data": [base64.b64encode(self._any()).decode()]}]}).encode()
+            return self._posted_to_infer(self._mutated(text))
+        wanted = {
+            "name": "probabilities",
+            "parameters": {"classification": self._random.choice((0, 5, 10**9, -1, "5"))},
+        }
+        size = self._random.choice((len(content),) * 8 + (0, -1, 10**20))
+        head = {"inputs": [{**tensor, "parameters": {"binary_data_size": size}}], "outputs": [wanted]}
+        text = json.dumps(head).encode()
+        if chance < 0.6:
+            text = self._mutated(text)
+        length = self._random.choice((len(text),) * 12 + (0, 10**30, len(text) - 1))
+        return self._posted_to_infer(text + content, {_LENGTH: str(length)})
+
+    def _posted_to_infer(self, body: bytes, headers: dict[str, str] | None = None) -> bytes:
+        coded = (
+            {"Content-Encoding": self._random.choice(("gzip", "deflate", "br"))} if self._random.random() < 0.1 else {}
+        )
+        return (
+            head("POST", "/v2/models/demo/infer", {"Content-Length": str(len(body)), **(headers or {}), **coded}) + body
+        )
 
     def _any(self) -> bytes:
         return self._random.choice(self._photos)

@@ -11,10 +11,9 @@ from pathlib import Path
 import grpc
 
 from tests.attacks.attack import Target, at_once, is_bug
-from tests.attacks.fuzzing.seeds import Requests
+from tests.attacks.fuzzing.seeds import CLASSIFY, INFER, Requests
 from tests.attacks.ordinary import rpc_outcome
 from tests.attacks.wire.http1 import HOST, Connection
-from tests.attacks.wire.http2 import CLASSIFY
 
 _CONNECTIONS = 16
 _CHANNELS, _CALLS = 4, 8
@@ -23,7 +22,8 @@ _BROKEN_S = 0.5  # a request that is not whole may be waited for, and has no ans
 _KEPT = 50
 
 
-Call = Callable[..., Awaitable[bytes]]
+Calls = dict[str, Callable[..., Awaitable[bytes]]]
+"""By the name of the method."""
 
 
 @dataclass
@@ -60,7 +60,9 @@ async def send(target: Target, requests: Requests, bodies: int, said: Said) -> N
             await stack.enter_async_context(grpc.aio.insecure_channel(f"{HOST}:{target.grpc_port}", options=options))
             for _ in range(_CHANNELS)
         ]
-        calls: list[Call] = [channel.unary_unary(CLASSIFY) for channel in channels]  # bytes in, bytes out
+        calls: list[Calls] = [  # bytes in, bytes out
+            {method: channel.unary_unary(method) for method in (CLASSIFY, INFER)} for channel in channels
+        ]
         await at_once(*(_rpc(calls[index % _CHANNELS], requests, left, said) for index in range(_CHANNELS * _CALLS)))
 
 
@@ -105,11 +107,11 @@ async def _broken(port: int, request: bytes) -> str:
         connection.close()
 
 
-async def _rpc(call: Call, requests: Requests, left: Iterator[int], said: Said) -> None:
+async def _rpc(calls: Calls, requests: Requests, left: Iterator[int], said: Said) -> None:
     for _ in left:
-        request = requests.rpc()
+        method, request = requests.rpc()
         try:
-            await call(request, timeout=_PATIENCE_S)
+            await calls[method](request, timeout=_PATIENCE_S)
             said.count("OK", request)
         except grpc.aio.AioRpcError as error:
             said.count(rpc_outcome(error), request)

@@ -5,7 +5,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +24,7 @@ from server.engines.machine import Machine
 from server.engines.measurements import MeasurementCache
 from server.engines.table import EngineEntry
 from server.host import cores
+from tests.support.clock import Clock, of_measurements
 from tests.support.faces import KnowsProbe
 from trt.store import Store
 
@@ -35,23 +35,24 @@ def bundle(demo: Path) -> Bundle:
 
 
 class Timed(KnowsProbe):
-    """Takes so long; counts how often it was made."""
+    """Takes so long on that clock; counts how often it was made."""
 
     made: ClassVar[list[str]] = []
 
-    def __init__(self, bundle: Bundle, name: str, precision: str, seconds: float) -> None:
+    def __init__(self, bundle: Bundle, name: str, precision: str, seconds: float, clock: Clock) -> None:
         super().__init__(bundle)
-        self.name, self.precision, self._seconds = name, precision, seconds
+        self.name, self.precision, self._seconds, self._clock = name, precision, seconds, clock
         Timed.made.append(f"{name} {precision}")
 
     def run(self, pixels: Pixels) -> Probabilities:
-        time.sleep(self._seconds)
+        self._clock.now_s += self._seconds
         return super().run(pixels)
 
 
 @pytest.fixture
 def installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Two engines of set speeds, by engine and precision; 0 for one that does not work."""
+    clock = of_measurements(monkeypatch)
     seconds = {"slow fp32": 16e-3, "fast fp32": 8e-3, "fast bf16": 4e-3, "slow int8": 2e-3, "fast int8": 1e-3}
     Timed.made.clear()
 
@@ -59,7 +60,7 @@ def installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, floa
         def make(path: Path, threads: int, precision: str) -> Timed:
             if not seconds[f"{name} {precision}"]:
                 raise RuntimeError("no such operator")
-            return Timed(bundle, name, precision, seconds[f"{name} {precision}"])
+            return Timed(bundle, name, precision, seconds[f"{name} {precision}"], clock)
 
         entry, file = EngineEntry(name, name, "cpu", f"tests.{name}_engine"), ModuleType(f"tests.{name}_engine")
         file.candidates = partial(on_cpu.candidates, entry, make, precisions)  # type: ignore[attr-defined]

@@ -13,22 +13,13 @@ from bundle.predictions import Probabilities
 from server.engines import batch_size
 from server.engines.measurements import MeasurementCache
 from server.engines.timings import Timings
+from tests.support.clock import Clock, of_measurements
 from tests.support.faces import KnowsProbe
 
 
 @pytest.fixture
 def bundle(demo: Path) -> Bundle:
     return files.read(demo)
-
-
-class Clock:
-    """Moved by the engine alone."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Paced(KnowsProbe):
@@ -49,10 +40,7 @@ class Paced(KnowsProbe):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("server.engines.batch_size.time.perf_counter", clock)
-    monkeypatch.setattr("server.engines.batch_size.time.monotonic", clock)
-    return clock
+    return of_measurements(monkeypatch)
 
 
 def flat(**others: float) -> dict[int, float]:

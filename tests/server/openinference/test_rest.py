@@ -333,3 +333,29 @@ async def test_a_full_server_says_when_to_come_again(demo: Path) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         engine.gate.release()
         assert (await first).status_code == 200
+
+
+async def test_the_statistics_count_what_was_inferred(server: Running) -> None:
+    async def counted() -> dict[str, Any]:
+        (model,) = (await server.rest.http.get("/v2/models/demo/stats")).json()["model_stats"]
+        return {
+            "images": model["inference_count"],
+            **{name: each["count"] for name, each in model["inference_stats"].items()},
+            "ns": model["inference_stats"]["success"]["ns"],
+        }
+
+    before = await counted()
+    given, content = photos(3)
+    await inferred(server, {"inputs": [given]}, content)
+    after = await counted()
+    assert {name: after[name] - before[name] for name in ("images", "success", "fail", "cache_hit")} == {
+        "images": 3,
+        "success": 3,
+        "fail": 0,
+        "cache_hit": 0,
+    }
+    assert after["ns"] > before["ns"]
+    assert set(after) >= {"queue", "compute_input", "compute_infer", "compute_output", "cache_miss"}
+    everything = (await server.rest.http.get("/v2/models/stats")).json()["model_stats"]
+    assert [(each["name"], each["version"]) for each in everything] == [("demo", "1")]
+    assert (await server.rest.http.get("/v2/models/nope/stats")).status_code == 404

@@ -162,6 +162,8 @@ async def test_metrics_are_those_of_all_processes(there: Whole) -> None:
         assert _value(text, "sesame_admitted_total") == 3
         assert _value(text, "sesame_batch_images_sum") == 3
         assert _value(text, "sesame_model_ready") == 1
+        assert b'nv_inference_request_success{model="demo",version="1"} 3.0' in text
+        assert b'nv_inference_count{model="demo",version="1"} 3.0' in text
     there.fronts[1].backend.close()
     await until(lambda: len(there.core.core._gateways) == 1)
     assert _value(await there.fronts[0].backend.exposition(), "sesame_admitted_total") == 2

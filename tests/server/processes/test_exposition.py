@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from server import triton_metrics
 from server.metrics import Metrics
 from server.processes.wire import exposition
 
@@ -44,14 +45,20 @@ def samples(text: str) -> Samples:
     return found
 
 
-def test_each_sample_is_the_sum_and_its_beginning_the_earliest() -> None:
+def ours(text: bytes) -> Samples:
+    """Without what is derived from them under Triton's names."""
+    return {key: value for key, value in samples(text.decode()).items() if not key[0].startswith("nv_inference_")}
+
+
+def test_each_sample_is_the_sum_and_its_beginning_the_earliest_and_another_time_the_latest() -> None:
     parts = texts(process(1), process(2), process(3))
-    merged = samples(exposition.merged(parts).decode())
+    merged = ours(exposition.merged(parts))
     each = [samples(part) for part in parts]
     assert merged.keys() == set().union(*each)
     for key, value in merged.items():
         values = [part[key] for part in each if key in part]
-        assert value == (min(values) if key[0].endswith("_created") else pytest.approx(sum(values)))
+        both = min if key[0].endswith("_created") else max if key[0].endswith("_timestamp_seconds") else sum
+        assert value == pytest.approx(both(values), rel=1e-15)
     assert merged["sesame_requests_total", frozenset({("face", "rest"), ("outcome", "ok")})] == 6
     assert merged["sesame_receiving_bytes", frozenset()] == 60
     assert any(STRANGE in dict(labels).values() for _, labels in merged)
@@ -59,7 +66,25 @@ def test_each_sample_is_the_sum_and_its_beginning_the_earliest() -> None:
 
 def test_the_metrics_of_one_process_stay_as_they_are() -> None:
     registry = process(2)
-    assert samples(exposition.merged(texts(registry)).decode()) == samples(generate_latest(registry).decode())
+    assert ours(exposition.merged(texts(registry))) == samples(generate_latest(registry).decode())
+    assert exposition.merged(texts(registry)) == triton_metrics.text(registry)
+
+
+def test_tritons_names_have_the_sums_of_all_processes_counted_once() -> None:
+    parts = [process(1), process(2), process(3)]
+    merged = _triton(exposition.merged(texts(*parts)))
+    each = [_triton(triton_metrics.text(part)) for part in parts]
+    assert merged.keys() == set().union(*each)
+    for key, value in merged.items():
+        assert value == pytest.approx(sum(part.get(key, 0) for part in each), abs=1)  # microseconds are rounded
+    assert merged['nv_inference_count{model="demo",version="3"}'] == 9
+    assert merged['nv_inference_exec_count{model="demo",version="2"}'] == 2
+
+
+def _triton(text: bytes) -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in text.decode().splitlines() if line.startswith("nv_inference_")]
+    assert len(dict(lines)) == len(lines) > 0
+    return {name: float(value) for name, value in lines}
 
 
 def described(text: str, kind: str) -> set[str]:
@@ -72,7 +97,9 @@ def test_each_family_is_described_once_under_its_own_name() -> None:
     for kind in ("# HELP", "# TYPE"):
         named = Count(line.split(" ", 3)[2] for line in lines if line.startswith(kind))
         assert set(named.values()) == {1}
-        assert set(named) == described(parts[0], kind) | described(parts[1], kind)
+        assert {name for name in named if name.startswith("sesame_")} == described(parts[0], kind) | described(
+            parts[1], kind
+        )
     assert "# TYPE sesame_requests_total counter" in lines
     assert "# TYPE sesame_stage_seconds histogram" in lines
     assert "# TYPE sesame_requests_created gauge" in lines
@@ -90,9 +117,7 @@ def test_buckets_stay_in_order_behind_their_family() -> None:
 def test_labels_in_another_order_are_the_same() -> None:
     one, other = 'x{a="1",b="2"} 3\n', 'x{b="2",a="1"} 4\n'
     head = "# HELP x y\n# TYPE x gauge\n"
-    assert samples(exposition.merged([head + one, head + other]).decode()) == {
-        ("x", frozenset({("a", "1"), ("b", "2")})): 7
-    }
+    assert ours(exposition.merged([head + one, head + other])) == {("x", frozenset({("a", "1"), ("b", "2")})): 7}
 
 
 def test_processes_that_know_different_metrics_are_shown_together() -> None:
@@ -111,7 +136,7 @@ def test_processes_that_know_different_metrics_are_shown_together() -> None:
 @pytest.mark.parametrize("junk", ["x{", 'x{a="1" 3\n', "x one\n", "\0", "# TYPE x nonsense\nx 1\n"])
 def test_a_text_that_cannot_be_read_is_left_out(junk: str, caplog: pytest.LogCaptureFixture) -> None:
     good = texts(process(2))
-    assert samples(exposition.merged([*good, "sesame_receiving_bytes 5\n" + junk]).decode()) == samples(good[0])
+    assert ours(exposition.merged([*good, "sesame_receiving_bytes 5\n" + junk])) == samples(good[0])
     assert "left out" in caplog.text
 
 
