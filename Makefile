@@ -85,7 +85,7 @@ bench-parity: $(DEV)  ## every network of every format through ONNX, beside the 
 
 setup-kserve: $(KSERVE)  ## KServe's Python client, half a gigabyte: without it one file of tests is skipped
 
-bench-triton: $(DEV) $(TRITON)  ## NVIDIA's perf_analyzer against Sesame, and against NVIDIA's Triton beside it: twenty minutes
+bench-triton: $(DEV) $(TRITON)  ## NVIDIA's perf_analyzer on Sesame, and on NVIDIA's Triton beside it: half an hour
 	$(BIN)/python -m bench.triton
 
 bench-rtx: $(DEV) $(RTX)  ## every network in every precision through NVIDIA's own parser and builder: ten minutes

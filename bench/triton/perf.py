@@ -22,6 +22,18 @@ never asks for more: every point takes the same time, and what varies is shown b
 
 _LIMIT_S = 300
 
+Windows = tuple[str, ...]
+"""Options of perf_analyzer that say how long a window is."""
+
+
+def of_time(window_ms: int) -> Windows:
+    return "-p", str(window_ms)
+
+
+def of_requests(count: int) -> Windows:
+    """At least so many answers each: enough of them also on a slow machine."""
+    return "--measurement-mode", "count_windows", "--measurement-request-count", str(count)
+
 
 class PerfFailed(Exception):
     """perf_analyzer ended with an error, as where a single request was refused: no figure of it can be used."""
@@ -70,10 +82,10 @@ class Point:
     others_cpu_s: float
 
 
-def measure(server: Loaded, model: str, data: Data, face: str, concurrency: int, window_ms: int) -> Point:
+def measure(server: Loaded, model: str, data: Data, face: str, concurrency: int, windows: Windows) -> Point:
     """Raises PerfFailed and NoTools."""
     before = _answered(server, model), time.monotonic(), _children_cpu_s(), server.cpu_s(), _machine_cpu_s()
-    row = _row(server, model, data, face, concurrency, window_ms)
+    row = _row(server, model, data, face, concurrency, windows)
     after = _answered(server, model), time.monotonic(), _children_cpu_s(), server.cpu_s(), _machine_cpu_s()
     images, seconds, client_s, server_s, machine_s = (late - early for early, late in zip(before, after, strict=True))
     return Point(
@@ -92,7 +104,7 @@ def measure(server: Loaded, model: str, data: Data, face: str, concurrency: int,
     )
 
 
-def _row(server: Loaded, model: str, data: Data, face: str, concurrency: int, window_ms: int) -> dict[str, str]:
+def _row(server: Loaded, model: str, data: Data, face: str, concurrency: int, windows: Windows) -> dict[str, str]:
     """Of perf_analyzer's own table."""
     program, variables = tools.perf_analyzer()
     address = server.grpc if face == "grpc" else server.url.removeprefix("http://")
@@ -100,7 +112,7 @@ def _row(server: Loaded, model: str, data: Data, face: str, concurrency: int, wi
         table = Path(folder) / "table.csv"
         command = [str(program), "-m", model, "-u", address, "-i", face, "--input-data", str(data.path)]
         command += ["-b", str(data.images), "--concurrency-range", str(concurrency), "-f", str(table)]
-        command += ["-p", str(window_ms), "-s", "999", "-r", str(_WINDOWS)]
+        command += [*windows, "-s", "999", "-r", str(_WINDOWS)]
         ended = subprocess.run(
             command, cwd=folder, env=variables, capture_output=True, text=True, timeout=_LIMIT_S, check=False
         )

@@ -1,6 +1,7 @@
 """Rounds: what is measured once in each round, of Sesame alone and of Sesame and Triton one after the other."""
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ _ALONE = (1, 2, 4, 8, 16, 32)
 _SIDE_BY_SIDE = ((1, 1), (8, 1), (32, 1), (1, 32))
 """Requests at once, and images in each."""
 
+_TURNS = 4
 _PICTURES = 64
 """More than are under way at once: no request finds another one's answer."""
 
@@ -41,13 +43,13 @@ def alone(photos: Sequence[Path], window_ms: int, folder: Path) -> list[Point]:
         payload.write_images(sent, folder),
         payload.write_pixels(payload.pixels(sent, demo.manifest.preprocessing), folder),
     ]
-    found = []
+    found, windows = [], perf.of_time(window_ms)
     os.environ |= _SESAME
     with running(demo.path.parent.parent) as sesame:
         for face in FACES:
             for load in loads:
                 _tell(f"Sesame alone: {face}, {load.name}")
-                found += [perf.measure(sesame, "demo", load, face, at_once, window_ms) for at_once in _ALONE]
+                found += [perf.measure(sesame, "demo", load, face, at_once, windows) for at_once in _ALONE]
     return found
 
 
@@ -78,8 +80,14 @@ def side_by_side(
 
 
 def _points(server: Loaded, model: str, load: Data, face: str, window_ms: int) -> Iterator[Point]:
+    """A window lasts longer where each of the requests under way would not be answered _TURNS times in it."""
+    rate_per_s = 0.0
     for at_once, images in _SIDE_BY_SIDE:
-        yield perf.measure(server, model, dataclasses.replace(load, images=images), face, at_once, window_ms)
+        least_ms = math.ceil(1e3 * _TURNS * at_once * images / rate_per_s) if rate_per_s else 0
+        windows = perf.of_time(max(window_ms, least_ms))
+        point = perf.measure(server, model, dataclasses.replace(load, images=images), face, at_once, windows)
+        rate_per_s = point.images_per_s
+        yield point
 
 
 def _tell(what: str) -> None:

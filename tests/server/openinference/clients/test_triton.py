@@ -39,7 +39,7 @@ def client(request: pytest.FixtureRequest) -> str:
 def results(client: str, served: ServedTree, sent: Path) -> dict[str, Any]:
     """All that one client did, by name."""
     address = served.url.removeprefix("http://") if client.startswith("http") else served.grpc
-    printed = environments.run("client", "-m", "tests.support.triton_program", client, address, str(sent))
+    printed = environments.run("client", "-m", "tests.support.triton", client, address, str(sent))
     found: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return found
 
