@@ -91,6 +91,10 @@ def started(bundle: Bundle) -> Iterator[Triton]:
         finally:
             process.terminate()
             process.wait(_STOP_S)
+            for left in Path("/dev/shm").glob(
+                f"{folder.name}*"
+            ):  # where Triton did not end within the guard's patience
+                left.unlink()
 
 
 def _lay_out(folder: Path, programs: Path, bundle: Bundle) -> None:
@@ -113,7 +117,8 @@ def _options(folder: Path, http_port: int, grpc_port: int, metrics_port: int) ->
         f"--model-repository={folder / 'models'}",
         f"--backend-directory={folder / 'backends'}",
         *(f"--http-port={http_port}", f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}"),
-        *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--exit-timeout-secs=2"),
+        *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1"),
+        f"--backend-config=python,shm-region-prefix-name={folder.name}",
     ]
 
 

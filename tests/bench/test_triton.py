@@ -3,6 +3,8 @@
 import base64
 import dataclasses
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,10 +87,14 @@ def test_the_real_triton_names_the_classes_that_sesame_names(
 ) -> None:
     ours = payload.best_classes(sesame, "demo", pictures)
     assert len(set(ours)) > 5
+    before = set(Path("/dev/shm").glob("triton-*"))
     with serving.started(files.read(demo)) as triton:
         assert payload.agreement(payload.best_classes(triton, "demo", pictures), ours) == 1
         swapped = payload.best_classes(triton, "demo", np.ascontiguousarray(pictures[..., ::-1]))
         assert triton.cpu_s() > 0
+        mapped = set(Path("/dev/shm").glob("triton-*")) - before
+    assert mapped
+    assert not any(path.exists() for path in mapped)
     with pytest.raises(Disagrees, match="of the pictures only"):
         payload.agreement(swapped, ours)
 
@@ -106,12 +112,25 @@ def test_without_the_tools_the_message_says_how_to_get_them(tmp_path: Path, monk
         tools.perf_analyzer()
 
 
-def test_a_program_that_lacks_a_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_a_program_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc, for a program that lacks a library")
     monkeypatch.setattr(tools, "FOLDER", tmp_path)
     (tmp_path / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "perf_analyzer").symlink_to("/bin/true")
-    assert tools.perf_analyzer()[0] == tmp_path / "bin" / "perf_analyzer"
+    (tmp_path / "libb64" / "usr" / "lib" / "here").mkdir(parents=True)
+    library = tmp_path / "libb64" / "usr" / "lib" / "here" / "libneeded.so"
+    _compile("int needed(void) { return 0; }", "-shared", "-fPIC", "-Wl,-soname,libneeded.so", "-o", str(library))
+    program = tmp_path / "bin" / "perf_analyzer"
+    _compile("int needed(void); int main(void) { return needed(); }", "-o", str(program), str(library), "-Wl,-rpath=")
+    assert tools.perf_analyzer()[0] == program
+    library.unlink()
+    with pytest.raises(tools.NoTools, match=r"perf_analyzer needs .*libneeded.so"):
+        tools.perf_analyzer()
+
+
+def _compile(source: str, *options: str) -> None:
+    subprocess.run(["gcc", "-x", "c", "-", "-x", "none", *options], input=source, text=True, check=True)
 
 
 def point(**changed: Any) -> dict[str, Any]:
