@@ -11,6 +11,16 @@ QEMU := .venv/.qemu
 BINDINGS := .venv/.tensorrt-$(TENSORRT_10)-$(TENSORRT_11)
 TENSORRT_RTX := 1.7.1.116
 RTX := .venv/.tensorrt-rtx-$(TENSORRT_RTX)
+# Clients of the Open Inference Protocol, and NVIDIA's server: each in an environment of its own beside .venv
+FIELD := .venv-field
+TRITON_CLIENT_VERSION := 2.73.0
+TRITON_CLIENT_PIN := 'tritonclient[http,grpc]==$(TRITON_CLIENT_VERSION)'
+TRITON_CLIENT := $(FIELD)/.client-$(TRITON_CLIENT_VERSION)
+KSERVE_VERSION := 0.21.0
+KSERVE := $(FIELD)/.kserve-$(KSERVE_VERSION)
+TRITON_PINS := nvidia-pytriton==0.7.0 tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79
+ONNXRUNTIME := $(shell sed -n 's/^\(onnxruntime==[^ ;]*\).*/\1/p' requirements/serve.txt)
+TRITON := $(FIELD)/.triton-2.51.0-$(ONNXRUNTIME)
 SPHINX := $(BIN)/sphinx-build -q -W --keep-going -n -c docs
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WHEEL := $(PIP) --no-deps --upgrade --target .venv
@@ -37,7 +47,7 @@ COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal
 CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
 
 .PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks fuzz coverage check format docs lock \
-  lock-check bench-parity bench-rtx proto demo clean
+  lock-check bench-parity bench-rtx bench-triton setup-kserve proto demo clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do \
@@ -50,15 +60,15 @@ imagenet: $(DEV)  ## fetch SE-ResNet-50 for ImageNet from the hub, convert it, a
 	@[ -f model_repository/imagenet/1/manifest.json ] || $(BIN)/python -m export convert --pretrained timm:seresnet50.ra2_in1k --name imagenet
 	@exec $(BIN)/python -m server --default-model imagenet
 
-setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU)  ## everything for export, tests and development
+setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(TRITON_CLIENT)  ## everything for export, tests and development
 
-test: $(DEV) $(BINDINGS) $(RTX) $(QEMU)  ## all tests that need no GPU: several minutes on two quiet cores
+test: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(TRITON_CLIENT)  ## all tests that need no GPU: several minutes on two quiet cores
 	$(BIN)/python -m pytest $(TWO)
 
 test-fast: $(DEV)  ## the tests that start, export and train nothing: a minute
 	$(BIN)/python -m pytest $(TWO) --fast
 
-coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU)  ## what the tests run, by file: printed, and as pages in build/coverage
+coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(TRITON_CLIENT)  ## what the tests run, by file: printed, and as pages in build/coverage
 	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 test-gpu: $(DEV) $(BINDINGS)  ## what needs a GPU, in an environment with PyTorch for CUDA and, for some, TensorRT
@@ -72,6 +82,11 @@ fuzz: $(DEV)  ## 100 000 nearly good requests over each face: five minutes
 
 bench-parity: $(DEV)  ## every network of every format through ONNX, beside the code it was trained by: half an hour
 	$(BIN)/python -m pytest -m "slow or not slow" --durations=0 tests/models/test_oracle.py tests/models/test_caffe.py tests/export/test_matrix.py
+
+setup-kserve: $(KSERVE)  ## KServe's Python client, half a gigabyte: without it one file of tests is skipped
+
+bench-triton: $(DEV) $(TRITON)  ## NVIDIA's perf_analyzer on Sesame, and on NVIDIA's Triton beside it: half an hour
+	$(BIN)/python -m bench.triton
 
 bench-rtx: $(DEV) $(RTX)  ## every network in every precision through NVIDIA's own parser and builder: ten minutes
 	$(BIN)/python -m bench.rtx
@@ -145,11 +160,33 @@ $(QEMU): | .venv
 	echo "qemu-x86_64 is not to be had (apt-get install qemu-user): a test of INT8 without VNNI will be skipped"
 	@touch $@
 
+# NVIDIA's Python client of Triton: it wants another protobuf than Sesame
+$(TRITON_CLIENT):
+	@$(call environment,client,$(TRITON_CLIENT_PIN)) && touch $@ || \
+	echo "NVIDIA's client of Triton is not to be had: tests over it will be skipped"
+
+$(KSERVE):
+	@$(call environment,kserve,'kserve==$(KSERVE_VERSION)')
+	@touch $@
+
+# Triton and perf_analyzer themselves, out of packages that contain them. Triton's Python backend cannot read tensors
+# with NumPy 2. ONNX Runtime is the one of requirements/. libb64 is perf_analyzer's, and no package of Python has it
+$(TRITON):
+	@$(call environment,triton,numpy==1.26.4 $(ONNXRUNTIME))
+	@$(FIELD)/triton/bin/pip install --quiet --disable-pip-version-check --no-deps $(TRITON_PINS)
+	@cd $(FIELD)/triton && apt-get -qq -o APT::Sandbox::User=root download libb64-0d && dpkg -x libb64-0d_*.deb libb64 || \
+	ldconfig -p | grep -q libb64.so.0d || { echo "perf_analyzer needs libb64.so.0d: apt-get install libb64-0d"; exit 1; }
+	@touch $@
+
+# $(call environment,NAME,PACKAGES): an environment with these, made anew
+environment = rm -rf $(FIELD)/$(1) $(FIELD)/.$(1)-* && $(PYTHON) -m venv $(FIELD)/$(1) && \
+  $(FIELD)/$(1)/bin/pip install --quiet --disable-pip-version-check $(2)
+
 .venv:
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv $(FIELD) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 demo: $(DEV)  ## a new version of the demo bundle: make demo CHECKPOINT=seresnet18_tiny.pth
 	$(BIN)/python -m export convert $(CHECKPOINT) --name demo --stem 3x3s2 --size 64 --resize-to 64 \

@@ -15,7 +15,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 """Where `python -m server` and `python -m export` run."""
 
-_LISTENING = re.compile(r"listening http=(http://\S+)")
+_LISTENING = re.compile(r"listening http=(http://\S+) grpc=(\S+)")
 _PERMITS = re.compile(r"^sesame_permits_taken\{.*\} (\S+)$", re.MULTILINE)
 _START_S, _IDLE_S, _STOP_S = 120.0, 60.0, 40.0
 _LOOK_S = 0.05
@@ -37,7 +37,7 @@ class Server:
             )
         self._log = log
         self._client = httpx.Client()  # kept: a new one costs more than the server's answer
-        self.url = ""
+        self.url = self.grpc = ""
         try:
             self._await("listening", _START_S, self._listening)
             self._await("ready", _START_S, self._ready)
@@ -97,7 +97,7 @@ class Server:
 
     def _listening(self) -> bool:
         found = _LISTENING.search(self._log.read_text("utf-8", "replace"))
-        self.url = found[1] if found else ""
+        self.url, self.grpc = found.groups() if found else ("", "")
         return found is not None
 
     def _ready(self) -> bool:

@@ -29,6 +29,7 @@ class OpenInferenceService:
             calls.classifier.limits.max_images,
             _parse_with_size,
             self._infer_streamed,
+            in_order=True,  # as Triton does: its clients match answers by their place
         )
 
     def handlers(self) -> dict[str, Handler]:

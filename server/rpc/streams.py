@@ -28,9 +28,11 @@ class Streams(Generic[Request, Response]):
         window: int,
         parse: Callable[[bytes], tuple[Request, int]],
         answer: Callable[[Request, Context], Awaitable[Response]],
+        in_order: bool = False,
     ) -> None:
         """`window`: most requests of a stream not answered yet. `parse`: the request in a message, and its size in
-        bytes; it raises ServingError. `answer` does not raise: what went wrong is in the response.
+        bytes; it raises ServingError. `answer` does not raise: what went wrong is in the response. `in_order`: as in
+        `Stream`.
         """
         self._receiver = receiver
         self._outcomes = outcomes
@@ -38,6 +40,7 @@ class Streams(Generic[Request, Response]):
         self._window = window
         self._parse = parse
         self._answer = answer
+        self._in_order = in_order
         self._leaving = asyncio.Event()
 
     def leave(self) -> None:
@@ -71,7 +74,7 @@ class Streams(Generic[Request, Response]):
             finally:
                 receipt.shrink_by(parsed[1])
 
-        return Stream(read, answer, self._window)
+        return Stream(read, answer, self._window, self._in_order)
 
     async def _next(self, context: Context) -> tuple[Request, int] | None:
         """The next request; None at the end of the stream, or when this server leaves. Raises ServingError."""

@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from server.pb.inference import grpc_service_pb2, model_config_pb2
-from tests.support import triton_client
+from tests.support import environments
 
 LEFT_OUT = {"TraceSetting", "LogSettings"}
 
@@ -27,7 +27,7 @@ print(json.dumps([base64.b64encode(file).decode() for file in files]))
 
 @pytest.fixture(scope="module")
 def theirs() -> list[FileDescriptorProto]:
-    printed = json.loads(triton_client.run(_SCRIPT))
+    printed = json.loads(environments.run("client", "-c", _SCRIPT))
     return [FileDescriptorProto.FromString(base64.b64decode(each)) for each in printed]
 
 

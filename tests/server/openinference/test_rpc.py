@@ -1,5 +1,6 @@
 """The Open Inference Protocol over gRPC: what its clients send and read, without their code."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,25 @@ async def test_a_stream_answers_each_request_and_a_bad_one_ends_nothing(server: 
     assert [bool(answers[name].error_message) for name in sorted(answers)] == [False, True, False, True]
     assert [best(answers[name].infer_response)[0] for name in ("0", "2")] == await expected(server, 2)
     assert await server.metric("sesame_receiving_bytes") == 0
+
+
+async def test_a_stream_answers_in_the_order_of_its_requests(demo: Path) -> None:
+    async with held(demo) as (server, engine):
+
+        async def requests() -> AsyncIterator[pb.ModelInferRequest]:
+            for number, file in enumerate((jpeg(0), b"GIF89a", jpeg(1))):
+                yield photos(file, id=str(number))
+
+        call = stub(server).ModelStreamInfer(requests())
+        reading = asyncio.create_task(call.read())
+        await server.until("sesame_permits_taken", 2)
+        while await server.metric("sesame_requests_total", "unsupported_type") != 1:
+            await asyncio.sleep(0)
+        assert not reading.done()  # the second one is answered, and waits for the first
+        engine.gate.release(10)
+        answers = [await reading, await call.read(), await call.read()]
+        assert [answer.infer_response.id for answer in answers] == ["0", "1", "2"]
+        assert [bool(answer.error_message) for answer in answers] == [False, True, False]
 
 
 async def test_what_the_server_and_the_model_say_of_themselves(server: Running) -> None:

@@ -60,6 +60,17 @@ def test_every_number_is_that_of_the_metrics(metrics: Metrics) -> None:
     assert last is not None and model.last_inference == round(last * 1e3)
 
 
+def test_all_stages_have_the_count_of_success_also_where_images_are_between_them_or_have_none(metrics: Metrics) -> None:
+    served = metrics.of("demo", "10")
+    served.took("infer", 1)
+    served.outcome("ok")
+    (model,) = _parsed(metrics, "demo", "10").model_stats
+    stats = model.inference_stats
+    counts = {stage.count for stage in (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)}
+    assert counts == {3}
+    assert (stats.success.count, stats.compute_infer.ns) == (3, 3_000_000_000)
+
+
 def test_all_eight_durations_are_told_also_where_nothing_has_happened(metrics: Metrics) -> None:
     text = triton_metrics.text(metrics.registry).decode()
     for model in statistics(text):
