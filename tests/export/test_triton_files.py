@@ -17,7 +17,7 @@ from export.triton_files import CONFIG, LABELS, OURS
 from export.verify import Check, verify
 from server.pb.inference import model_config_pb2 as pb
 from tests.conftest import REPOSITORY
-from tests.support import triton_client
+from tests.support import environments
 from tests.support.published import publish
 
 _SCRIPT = """
@@ -77,7 +77,7 @@ def test_the_configuration_is_a_model_config(root: Path) -> None:
 
 
 def test_tritons_own_client_reads_the_same(root: Path) -> None:
-    assert json.loads(triton_client.run(_SCRIPT, (root / CONFIG).read_text())) == EXPECTED
+    assert json.loads(environments.run("client", "-c", _SCRIPT, (root / CONFIG).read_text())) == EXPECTED
 
 
 def test_a_field_that_triton_does_not_know_would_be_found(root: Path) -> None:
