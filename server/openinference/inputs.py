@@ -11,8 +11,8 @@ from server.openinference.request import IMAGE, PIXELS, InputTensor, RegionPart
 from server.service import Images
 
 _CHANNELS = 3
-_MOST_VALUES = 2_000_000
-"""That a request may send one by one instead of as bytes: 13 pictures of 224 x 224 pixels. To read more would hold up
+_MOST_VALUES = 1_000_000
+"""That a request may send one by one instead of as bytes: 6 pictures of 224 x 224 pixels. To read more would hold up
 the server: tens of milliseconds in which no other thread may run.
 """
 

@@ -2,18 +2,20 @@
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
 from server.errors import Code, ServingError
 from server.openinference import parameters
 from server.openinference.inputs import check_values
 from server.openinference.request import IMAGE, InferRequest, InputTensor, RegionPart, WantedOutput
 from server.scheduling.fair_queue import Priority
+
+_MOST_FIELDS = 1000  # far more than tensors and their parameters have
 
 
 class _Input(msgspec.Struct):
@@ -36,7 +38,13 @@ class _Request(msgspec.Struct):
     outputs: list[_Output] = []
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
 _DECODER = msgspec.json.Decoder(_Request)
+_TEXTS = msgspec.json.Decoder(list[str])
+_ROWS_OF_TEXTS = msgspec.json.Decoder(list[list[str]])
+_NUMBERS = msgspec.json.Decoder(list[_Number])
+_PICTURES = msgspec.json.Decoder(list[list[list[list[_Number]]]])  # image, line, pixel, channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,11 @@ def parse(body: bytes, json_bytes: int | None, model: str, version: str) -> Pars
 
 
 def _decoded(text: bytes | memoryview) -> _Request:
-    check_values(bytes(text).count(b","))
+    """What is counted before would take long to read, and no other thread may run meanwhile."""
+    text = bytes(text)
+    check_values(text.count(b","))
+    if text.count(b":") > _MOST_FIELDS:
+        raise ServingError(Code.MALFORMED, f"The JSON has more than {_MOST_FIELDS} fields: it is no inference request.")
     try:
         return _DECODER.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -118,38 +130,45 @@ def _inputs(given: list[_Input], tensors: memoryview) -> Iterator[InputTensor]:
 
 
 def _content(tensor: _Input) -> bytes | list[bytes]:
-    """The content of a tensor whose values are in the JSON, flat or nested."""
-    if tensor.datatype == "BYTES":
-        return [_file(text) for text in _flat(_values(tensor))]
+    """The content of a tensor whose values are in the JSON, in one list or in lists of its shape."""
     try:
-        values = np.asarray(_values(tensor))
-        whole = values.size == 0 or (values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 255)
-    except ValueError:  # rows of different lengths
-        whole = False
-    if not whole:
-        raise ServingError(Code.MALFORMED, f"The data of '{tensor.name[:64]}' must be whole numbers from 0 to 255.")
-    return values.astype(np.uint8).tobytes()
-
-
-def _values(tensor: _Input) -> Any:
-    try:
-        return msgspec.json.decode(tensor.data)
+        if tensor.datatype == "BYTES":
+            return list(map(_file, _texts(tensor)))
+        if tensor.datatype == "UINT8" and len(tensor.shape) == 4:
+            return bytes(_numbers(tensor))
+        return b""  # `images` refuses it for its datatype or its shape
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise ServingError(Code.MALFORMED, f"The data of '{tensor.name[:64]}' cannot be read.") from None
+        wanted = "strings" if tensor.datatype == "BYTES" else "whole numbers from 0 to 255"
+        raise ServingError(
+            Code.MALFORMED, f"The data of '{tensor.name[:64]}' must be {wanted}, in one list or in lists of its shape."
+        ) from None
 
 
-def _flat(values: Any) -> Iterator[Any]:
-    """The elements of a list, or of the lists in it."""
-    for each in values if isinstance(values, list) else [values]:
-        if isinstance(each, list):
-            yield from each
-        else:
-            yield each
+def _texts(tensor: _Input) -> Iterable[str]:
+    """Raises ValueError or what msgspec raises."""
+    if _is_nested(tensor, lists=1 + tensor.shape[0] if tensor.shape else 0):
+        return chain.from_iterable(_ROWS_OF_TEXTS.decode(tensor.data))
+    return _TEXTS.decode(tensor.data)
 
 
-def _file(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise ServingError(Code.MALFORMED, "An image in JSON must be a string in base64.")
+def _numbers(tensor: _Input) -> Iterable[int]:
+    """Raises ValueError or what msgspec raises."""
+    images, height, width, _ = tensor.shape
+    if _is_nested(tensor, lists=1 + images * (1 + height * (1 + width))):
+        lines = chain.from_iterable(_PICTURES.decode(tensor.data))
+        return chain.from_iterable(chain.from_iterable(lines))
+    return _NUMBERS.decode(tensor.data)
+
+
+def _is_nested(tensor: _Input, lists: int) -> bool:
+    """Whether the data are in so many lists, rather than in one. Raises ValueError for another number."""
+    found = bytes(tensor.data).count(b"[")
+    if found not in (1, lists):
+        raise ValueError
+    return found > 1
+
+
+def _file(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
