@@ -20,7 +20,7 @@ KSERVE_VERSION := 0.21.0
 KSERVE := $(FIELD)/.kserve-$(KSERVE_VERSION)
 TRITON_PINS := nvidia-pytriton==0.7.0 tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79
 ONNXRUNTIME := $(shell sed -n 's/^\(onnxruntime==[^ ;]*\).*/\1/p' requirements/serve.txt)
-TRITON := $(FIELD)/.triton-2.51.0-$(ONNXRUNTIME)
+TRITON := $(FIELD)/.triton-2.51.0-$(subst ==,-,$(ONNXRUNTIME))
 SPHINX := $(BIN)/sphinx-build -q -W --keep-going -n -c docs
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WHEEL := $(PIP) --no-deps --upgrade --target .venv

@@ -68,8 +68,7 @@ def test_the_real_perf_analyzer_completes(
     load = payload.write_pixels(pictures, tmp_path) if name == "pixels" else payload.write_images(photos, tmp_path)
     point = perf.measure(sesame, "demo", dataclasses.replace(load, images=images), face, at_once, _WINDOWS)
     assert (point.face, point.input, point.concurrency, point.images_a_request) == (face, name, at_once, images)
-    assert point.images > 0
-    assert point.images % images == 0
+    assert point.images >= 3 * 8 * images  # three windows
     assert point.images_per_s > 0
     assert 0 < point.p50_ms <= point.p99_ms
     assert point.server_cpu_s > 0
