@@ -10,6 +10,7 @@ from server.metrics import Metrics
 from server.openinference.open_inference import OpenInference
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
+from server.rpc import lost_clients
 from server.rpc.callers import Callers
 from server.rpc.calls import Calls, Service
 from server.rpc.classify import ClassifyService
@@ -46,6 +47,7 @@ class RpcFace:
             ClassifyService(calls, catalogue),
             OpenInferenceService(calls, open_inference),
         ]
+        lost_clients.do_not_log()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=server_options(max_bytes, max_connections, shared_port))
         for service in self._services:
