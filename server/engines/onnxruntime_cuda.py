@@ -19,7 +19,7 @@ from server.engines.engine import EngineFailed
 from server.engines.machine import Machine, Unusable
 from server.engines.restarting import RestartingEngine
 from server.engines.table import ONNXRUNTIME_CUDA
-from server.host.cores import lower_priority
+from server.host.cores import Niceness, lower_priority
 from trt.gpus import Gpu
 from trt.graphs import proven
 
@@ -79,7 +79,7 @@ class OrtCudaEngine:
     def __init__(self, graph: Path, gpu: int, precision: str, max_batch: int, *, _device: str = "cuda") -> None:
         """Slow: every size is run once. Raises EngineFailed where CUDA does not work, or what the runtime raises."""
         self.precision = precision
-        self._thread = ThreadPoolExecutor(1, f"{_device}-{gpu}", lower_priority)
+        self._thread = ThreadPoolExecutor(1, f"{_device}-{gpu}", lower_priority, (Niceness.ENGINE,))
         self._sizes = self._thread.submit(_sizes, graph, gpu, max_batch, _device).result()
 
     def start(self, pixels: Pixels) -> Callable[[], Probabilities]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
-from server.host.cores import lower_priority
+from server.host.cores import Niceness, lower_priority
 
 Run = Callable[[Pixels], Probabilities]
 
@@ -25,7 +25,7 @@ class PerCoreEngine:
         self._alone = alone
         self._together = together
         self._at_once = at_once
-        self._pool = ThreadPoolExecutor(cores, "engine", lower_priority)
+        self._pool = ThreadPoolExecutor(cores, "engine", lower_priority, (Niceness.ENGINE,))
 
     def start(self, pixels: Pixels) -> Callable[[], Probabilities]:
         """Queue the images for the cores' threads. The returned function waits, and gives the rows in order.

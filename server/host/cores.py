@@ -5,6 +5,7 @@ import platform
 import sys
 import threading
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
@@ -75,14 +76,19 @@ def _cpuinfo(key: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
 
 
-_NICENESS = 3
-"""Enough for the event loop to go first. With more, a thread that holds Python's global lock is kept from the core by
-work of other processes, and the loop waits for the lock: with 10, beside a busy loop and 40 senders of 19 MiB
-messages, 1 of 100 answers of /livez took 250 to 450 ms; with 3, 70 to 170 ms (measured).
-"""
+class Niceness(IntEnum):
+    """How far a thread stands back behind the event loop's.
+
+    ENGINE: it lets go of Python's global lock while it works. POOL: it may hold the lock for milliseconds, as when it
+    parses a message. If such a thread stands back far, work of other processes keeps it from the core, and the event
+    loop waits for the lock.
+    """
+
+    ENGINE = 10
+    POOL = 3
 
 
-def lower_priority() -> None:
+def lower_priority(niceness: Niceness) -> None:
     """Give the calling thread, and those that it starts, a lower priority than the event loop's thread.
 
     On a busy machine 99 of 100 rejections are then answered within 5 to 8 ms instead of 8 to 62 ms (measured). The work
@@ -90,7 +96,7 @@ def lower_priority() -> None:
     """
     if sys.platform == "linux":
         loop = os.getpriority(os.PRIO_PROCESS, os.getpid())  # the main thread's
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, loop + _NICENESS))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, loop + niceness))
 
 
 @dataclass(frozen=True)

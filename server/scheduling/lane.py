@@ -50,7 +50,7 @@ class Lane:
         return time.monotonic() - (self.since_s if self.running else max(self.since_s, self._bound_at_s))
 
     def _work(self) -> None:
-        cores.lower_priority()
+        cores.lower_priority(cores.Niceness.ENGINE)
         while True:
             batch = self._bind()
             batch.prepare()

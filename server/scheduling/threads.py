@@ -178,7 +178,7 @@ class Threads:
         threading.Thread(target=self._work, args=(worker,), name=f"{self._name}-{number}", daemon=True).start()
 
     def _work(self, worker: _Worker) -> None:
-        cores.lower_priority()
+        cores.lower_priority(cores.Niceness.POOL)
         while job := self._next(worker):
             job.run()
             del job  # an idle thread must not hold a photo or an engine
