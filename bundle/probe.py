@@ -2,12 +2,17 @@
 
 import io
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
 from bundle.errors import BundleError
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
+
+# NumPy reads an array's header with `ast.literal_eval`. Python 3.11 counts that function's depth once for all threads,
+# so two threads that read at once can fail with a SystemError (python/cpython#106905).
+_reading = Lock()
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Probe:
     def from_bytes(cls, data: bytes) -> "Probe":
         """Raises BundleError when the file is damaged or an array is missing."""
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            with _reading, np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 probe = cls(arrays["pixels"], arrays["probabilities"])
         except Exception as error:  # numpy raises ValueError, KeyError, BadZipFile …
             raise BundleError(f"probe.npz cannot be read ({error}): export the bundle again.") from error
