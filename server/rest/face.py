@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
@@ -11,6 +11,7 @@ from server.health import Health
 from server.lifecycle import Phase
 from server.metrics import Metrics
 from server.openinference.open_inference import OpenInference
+from server.page.site import Site
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
 from server.rest.admin import AdminFace
@@ -81,7 +82,7 @@ class RestFace:
         app.add_api_route("/readyz", self.is_ready, **operations.READY)
         app.add_api_route("/metrics", self.read_metrics, **operations.METRICS)
         app.add_api_route("/docs", docs_page, include_in_schema=False)
-        app.add_api_route("/", self.home, include_in_schema=False)
+        Site().add_routes(app)
 
     def end_receiving(self) -> None:
         """Reject the bodies that are still being received, because the server drains."""
@@ -123,6 +124,3 @@ class RestFace:
     async def read_metrics(self) -> Response:
         """Metrics in the text format of Prometheus."""
         return Response(await self._exposition(), media_type=CONTENT_TYPE_LATEST)
-
-    async def home(self) -> Response:
-        return RedirectResponse("/docs")
