@@ -8,6 +8,7 @@ DEV := .venv/.dev-$(STAMP)
 TENSORRT_10 := 10.16.1.11
 TENSORRT_11 := 11.4.0.106
 QEMU := .venv/.qemu
+CHROMIUM := .venv/.chromium
 BINDINGS := .venv/.tensorrt-$(TENSORRT_10)-$(TENSORRT_11)
 TENSORRT_RTX := 1.7.1.116
 RTX := .venv/.tensorrt-rtx-$(TENSORRT_RTX)
@@ -60,15 +61,15 @@ imagenet: $(DEV)  ## fetch SE-ResNet-50 for ImageNet from the hub, convert it, a
 	@[ -f model_repository/imagenet/1/manifest.json ] || $(BIN)/python -m export convert --pretrained timm:seresnet50.ra2_in1k --name imagenet
 	@exec $(BIN)/python -m server --default-model imagenet
 
-setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(TRITON_CLIENT)  ## everything for export, tests and development
+setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(TRITON_CLIENT)  ## everything for export, tests and development
 
-test: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(TRITON_CLIENT)  ## all tests that need no GPU: several minutes on two quiet cores
+test: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(TRITON_CLIENT)  ## all tests that need no GPU: several minutes on two quiet cores
 	$(BIN)/python -m pytest $(TWO)
 
 test-fast: $(DEV)  ## the tests that start, export and train nothing: a minute
 	$(BIN)/python -m pytest $(TWO) --fast
 
-coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(TRITON_CLIENT)  ## what the tests run, by file: printed, and as pages in build/coverage
+coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(TRITON_CLIENT)  ## what the tests run, by file: printed, and as pages in build/coverage
 	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 test-gpu: $(DEV) $(BINDINGS)  ## what needs a GPU, in an environment with PyTorch for CUDA and, for some, TensorRT
@@ -158,6 +159,13 @@ $(QEMU): | .venv
 	@command -v qemu-x86_64 >/dev/null || \
 	{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --no-install-recommends qemu-user; } >/dev/null 2>&1 || \
 	echo "qemu-x86_64 is not to be had (apt-get install qemu-user): a test of INT8 without VNNI will be skipped"
+	@touch $@
+
+# A browser without a window, for tests of the page at /, which are skipped where it is not to be had
+$(CHROMIUM): | .venv
+	@command -v chromium-headless-shell chromium >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --no-install-recommends chromium-headless-shell; } >/dev/null 2>&1 || \
+	echo "Chromium is not to be had (apt-get install chromium-headless-shell): tests of the page will be skipped"
 	@touch $@
 
 # NVIDIA's Python client of Triton: it wants another protobuf than Sesame

@@ -1,1 +1,1 @@
-"""The page at `/`: photos in, and what the network sees in them. Plain files for the browser, nothing from elsewhere."""
+"""The page at `/`: photos in, and what the network sees in them. Plain files for browsers, nothing from elsewhere."""

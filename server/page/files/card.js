@@ -43,7 +43,7 @@ export class Card {
       { className: "card" },
       element("div", { className: "title" }, element("h3", { textContent: name }), this.#removeButton()),
       this.#problem,
-      element("div", { className: "parts" }, this.#map.view, this.#answers, this.#stages),
+      element("div", { className: "parts" }, this.#map.view, element("div", {}, this.#answers, this.#stages)),
       this.#snippets,
     );
     this.#state = "waiting";

@@ -13,6 +13,11 @@ export class Intake {
       give([...input.files]);
       input.value = ""; // so that the same photo can be chosen again
     });
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return; // what looks like a button answers to Enter too
+      event.preventDefault();
+      input.click();
+    });
     this.#takeDropped();
     document.addEventListener("paste", (event) => {
       if (event.clipboardData.files.length) give([...event.clipboardData.files]);

@@ -29,6 +29,8 @@ _TARGETS = (
     "/models/demo",
     "/models/demo/labels",
     "/readyz",
+    "/",
+    "/page/app.js",
     "/docs",
     "/metrics",
     "/admin/models/demo/load",

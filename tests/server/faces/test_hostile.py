@@ -281,7 +281,19 @@ async def test_what_json_gives_as_null_is_taken_from_the_query_or_is_not_given(s
 
 
 @pytest.mark.parametrize(
-    "path", ["/livez", "/readyz", "/metrics", "/models", "/models/demo", "/models/demo/ready", "/docs", "/openapi.json"]
+    "path",
+    [
+        "/",
+        "/page/app.js",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/models",
+        "/models/demo",
+        "/models/demo/ready",
+        "/docs",
+        "/openapi.json",
+    ],
 )
 async def test_head_is_answered_as_get_without_the_body(path: str, server: Running) -> None:
     got, told = [await server.rest.http.request(method, path) for method in ("GET", "HEAD")]
