@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -49,9 +49,11 @@ class Classification:
         self._model = model
         self._classifier = model.serve()
         self._readers = Threads(_READERS, "read")
-        self._options = RequestOptions(time.monotonic() + _LONG_S, Caller(), model.name, model.version, top_k)
+        self._options = RequestOptions(
+            time.monotonic() + _LONG_S, Caller(), model.entry.name, model.entry.version, top_k
+        )
 
-    async def outcomes(self, files: Sequence[PhotoFile]) -> AsyncIterator[Outcome]:
+    async def outcomes(self, files: Sequence[PhotoFile]) -> AsyncGenerator[Outcome, None]:
         """Each as soon as those before it are there. Raises Hung."""
         watching = asyncio.create_task(_watch(self._model.watches()))
         under_way: deque[asyncio.Task[Outcome]] = deque()

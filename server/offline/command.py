@@ -64,7 +64,7 @@ class _Count:
     def line(self, model: LocalModel, seconds: float) -> str:
         engine = model.loaded.engine
         failed = f"; {self.failed} could not be" if self.failed else ""
-        by = f"{model.name}/{model.version} ({engine.name} {engine.precision})"
+        by = f"{model.entry.name}/{model.entry.version} ({engine.name} {engine.precision})"
         return f"{self.done - self.failed} photos were classified by {by} in {seconds:.1f} s{failed}"
 
 
@@ -111,10 +111,11 @@ def _classify(own: argparse.Namespace, settings: Settings, count: _Count) -> int
     model = LocalModel(settings, own.model, own.version)
     classes = len(model.loaded.bundle.labels)
     if own.top_k is not None and not 1 <= own.top_k <= classes:
-        raise UnusableArguments(f"--top-k must be from 1 to {classes}, the number of classes of {model.name}.")
+        raise UnusableArguments(f"--top-k must be from 1 to {classes}, the number of classes of {model.entry.name}.")
     report = _report(own, files, model)
     began_at_s = time.monotonic()
-    asyncio.run(_report_all(model, own.top_k, files, report, count))
+    runner = asyncio.Runner()  # never closed: that would wait for threads that Ctrl-C shall not wait for
+    runner.run(_report_all(model, own.top_k, files, report, count))
     try:
         report.end()
     except OSError as error:
@@ -168,7 +169,7 @@ def _report(own: argparse.Namespace, files: Sequence[PhotoFile], model: LocalMod
     if own.csv:
         return CsvFile(own.csv, sys.stderr)
     if own.json:
-        return JsonLines(sys.stdout, model.name, model.version)
+        return JsonLines(sys.stdout, model.entry.name, model.entry.version)
     return Table(sys.stdout, files, model.loaded.bundle.labels)
 
 

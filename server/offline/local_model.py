@@ -18,7 +18,7 @@ from server.registry.repository import Repository
 from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
-from server.startup.compose_loader import compose_decoders, compose_devices, compose_loader, compose_machine
+from server.startup.compose_loader import Choose, compose_decoders, compose_devices, compose_loader, compose_machine
 from server.startup.compose_models import usable_gpus
 from server.watch import DecodeWatch, EngineWatch, Watch
 
@@ -34,39 +34,31 @@ class UnknownModel(Exception):
 class LocalModel:
     """A loaded version. It is made in the main thread, and serves on the event loop."""
 
-    def __init__(self, settings: Settings, model: str, version: str) -> None:
+    def __init__(self, settings: Settings, model: str, version: str, choose: Choose | None = None) -> None:
         """Load the version that a request with these words means, the highest where several are meant.
 
         Slow, and in the calling thread, so that Ctrl-C ends it. Raises UnknownModel; BundleError where the repository
-        or the version cannot be loaded.
+        or the version cannot be loaded. `choose`: see `compose_loader`.
         """
         self._settings = settings
         self._metrics = Metrics(CollectorRegistry())
         self._repository = Repository(settings.model_repository, settings.default_model, self._metrics)
-        self._entry = _meant(self._repository, model, version)
+        self.entry = _meant(self._repository, model, version)
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
         gpus = usable_gpus(settings.engine)
         self._devices = compose_devices(gpus)
         self._decoders = compose_decoders(settings, shares, Threads(1, "aside"))
         machine = compose_machine(settings, shares, gpus)
         limits = QueueLimits(_PERMITS, math.inf, settings.max_batch, remembered=0)
-        self._loader = compose_loader(settings, machine, self._devices, self._decoders, limits, self._metrics)
+        self._loader = compose_loader(settings, machine, self._devices, self._decoders, limits, self._metrics, choose)
         self.loaded = self._load()
         self.ahead = 3 * self.loaded.batch * len(self.loaded.choice.engines) + 2 * shares.decode
         """How many photos must be under way to keep decoders and engines busy."""
 
-    @property
-    def name(self) -> str:
-        return self._entry.name
-
-    @property
-    def version(self) -> str:
-        return self._entry.version
-
     def serve(self) -> Classifier:
         """What answers from now on. Call it once, on the event loop."""
         ready, _ = self._loader.serve(self.loaded)
-        self._entry.succeed(ready)
+        self.entry.succeed(ready)
         limits = Limits(self._settings.max_image_bytes, self._settings.max_request_bytes, 1, math.inf, math.inf)
         return Classifier(self._repository, self._decoders, Lifecycle(), limits)
 
@@ -76,16 +68,18 @@ class LocalModel:
         return [engines, DecodeWatch(self._decoders, self._metrics.decodes_given_up.inc)]
 
     def _load(self) -> Loaded:
-        self._entry.begin()
+        self.entry.begin()
         try:
-            return activator.load(self._loader, self._entry)
+            return activator.load(self._loader, self.entry)
         except BundleError:
             raise
         except Exception as error:  # a runtime may raise anything for a graph that it cannot run
             if not isinstance(error, EngineFailed):
-                log.exception("%s/%s", self.name, self.version)
+                log.exception("%s/%s", self.entry.name, self.entry.version)
             why = str(error) if isinstance(error, EngineFailed) else "no engine could be made of it"
-            raise BundleError(f"{self.name}/{self.version} cannot be used: {why}. `doctor` says more.") from error
+            raise BundleError(
+                f"{self.entry.name}/{self.entry.version} cannot be used: {why}. `doctor` says more."
+            ) from error
 
 
 def _meant(repository: Repository, model: str, version: str) -> Entry:
