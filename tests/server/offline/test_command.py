@@ -65,8 +65,8 @@ def answered(text: str) -> dict[str, list[dict[str, Any]]]:
 def differs(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
     """Whether two answers name other classes, or other probabilities than rounding explains."""
     names = [[{**row, "probability": 0} for row in rows] for rows in (ours, theirs)]
-    probabilities = [[row["probability"] for row in rows] for rows in (ours, theirs)]
-    return names[0] != names[1] or not np.allclose(*probabilities, rtol=1e-4, atol=1e-6)
+    our_p, their_p = ([row["probability"] for row in rows] for rows in (ours, theirs))
+    return names[0] != names[1] or not np.allclose(our_p, their_p, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.anyio
