@@ -63,9 +63,9 @@ class _Count:
 
     def line(self, model: LocalModel, seconds: float) -> str:
         engine = model.loaded.engine
-        failed = f"; {self.failed} could not be" if self.failed else ""
         by = f"{model.entry.name}/{model.entry.version} ({engine.name} {engine.precision})"
-        return f"{self.done - self.failed} photos were classified by {by} in {seconds:.1f} s{failed}"
+        photos = f"{self.total} photo{'s' * (self.total != 1)}"
+        return f"Classified {self.done - self.failed} of {photos} by {by} in {seconds:.1f} s."
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
