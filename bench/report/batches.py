@@ -49,7 +49,7 @@ def _engines(found: Mapping[str, Mapping[int, float]], sizes: Sequence[int]) -> 
     axes.set_xlabel("images in a batch")
     axes.set_ylabel("ms an image")
     axes.set_ylim(bottom=0)
-    style.legend(figure, axes)
+    style.legend(figure, [axes])
     return figure
 
 
@@ -100,5 +100,5 @@ def _under_load(panels: Mapping[str, Mapping[str, Mapping[str, int]]], sizes: Se
         one.invert_yaxis()
         one.grid(axis="y", visible=False)
     axes[0].set_ylabel("connections")
-    style.legend(figure, axes[0])
+    style.legend(figure, axes)
     return figure

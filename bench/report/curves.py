@@ -140,18 +140,19 @@ def _told(point: LoadPoint) -> str:
 
 def _drawn(panels: Panels) -> Figure:
     figure, axes = style.panels(len(panels))
+    labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
     for one, (title, curves) in zip(axes, panels.items(), strict=True):
         one.set_title(title)
         one.set_xlabel("images/s")
         one.set_yscale("log")
-        for number, curve in enumerate(curves):
-            _draw(one, curve, number)
+        for curve in curves:
+            _draw(one, curve, labels.index(curve.label))
         one.margins(x=0.1, y=0.12)
         one.set_xlim(left=0)
         one.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.yaxis.set_minor_formatter(FuncFormatter(_few))
     axes[0].set_ylabel("latency, ms")
-    style.legend(figure, max(zip(axes, panels.values(), strict=True), key=lambda pair: len(pair[1]))[0])
+    style.legend(figure, axes)
     return figure
 
 
@@ -166,7 +167,7 @@ def _draw(axes: Axes, curve: Curve, number: int) -> None:
     beside, side = ((5, -8), "left") if number % 2 == 0 else ((-5, 3), "right")  # neighbours' numbers do not meet
     for point in curve.points:
         at = (point.images_per_s, point.p50_ms)
-        axes.annotate(str(point.at_once), at, beside, textcoords="offset points", ha=side, color=colour, fontsize=7)
+        axes.annotate(str(point.at_once), at, beside, textcoords="offset points", ha=side, fontsize=7)
 
 
 def _few(value: float, _: int) -> str:

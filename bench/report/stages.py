@@ -75,5 +75,5 @@ def _drawn(panels: Mapping[str, Times], stages: Sequence[str]) -> Figure:
         one.set_xlabel("ms")
         one.invert_yaxis()
         one.grid(axis="y", visible=False)
-    style.legend(figure, axes[0])
+    style.legend(figure, axes)
     return figure

@@ -2,12 +2,12 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,6 +22,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 """Of the same series, so that no plot needs colours to be read."""
 
 _HATCHES = ("", "//", "\\\\", "xx", "--", "||", "++", "/")
+
+_COLUMNS, _ROW_IN = 3, 0.2  # of a legend
 
 _STYLE: Any = {
     "svg.hashsalt": "sesame",
@@ -46,12 +48,14 @@ _STYLE: Any = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Figures are made and written in here."""
-    with rc_context(_STYLE):
+    """Figures are made and written in here, whatever the user has set for matplotlib."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(_STYLE)
         yield
 
 
-def panels(count: int, height_in: float = 3.8) -> tuple[Figure, list[Axes]]:
+def panels(count: int, height_in: float = 3.4) -> tuple[Figure, list[Axes]]:
     """A figure with so many axes side by side. `height_in`: in inches."""
     figure = Figure(figsize=(8.4, height_in), layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
@@ -59,7 +63,7 @@ def panels(count: int, height_in: float = 3.8) -> tuple[Figure, list[Axes]]:
 
 def bar_panels(count: int, bars: int) -> tuple[Figure, list[Axes]]:
     """The same for so many lying bars in each."""
-    return panels(count, 1.5 + 0.45 * bars)
+    return panels(count, 1.1 + 0.45 * bars)
 
 
 def bar(number: int) -> dict[str, Any]:
@@ -73,10 +77,12 @@ def bar(number: int) -> dict[str, Any]:
     }
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """The series of one of its axes, below all of them."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """The series of all of its axes, below them."""
+    series = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
+    rows = -(-len(series) // _COLUMNS)
+    figure.set_figheight(figure.get_figheight() + _ROW_IN * rows)
+    figure.legend(list(series.values()), list(series), loc="outside lower center", ncols=min(_COLUMNS, len(series)))
 
 
 def svg(figure: Figure, title: str, description: str) -> str:

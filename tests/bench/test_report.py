@@ -1,6 +1,7 @@
 """The report is what the results say, looks the same wherever it is drawn, and can be read by everybody."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -161,12 +162,16 @@ async def test_inside_is_what_a_server_counted_between_two_looks(demo: Path) -> 
     assert Inside.between(Counts.of(texts[1]), Counts.of(texts[1])) == Inside({}, {})
 
 
-def test_the_command_writes_the_report_and_removes_old_plots(tmp_path: Path) -> None:
+def test_the_command_writes_the_report_and_removes_old_plots(drawn: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "old.svg").write_text("<svg/>")
     command = [sys.executable, "-m", "bench.report", "--to", str(tmp_path)]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "matplotlibrc").write_text("lines.linewidth: 9\n")
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path / "settings"), "PYTHONHASHSEED": "7"}
+    ended = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr
-    assert {path.name for path in tmp_path.iterdir()} == set(page.files(RESULTS))
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir() if path.is_file()}
+    assert written == drawn
     ended = subprocess.run(
         [*command, "--results", str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, timeout=240
     )
