@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bench.report import style
 from bench.report.curves import TITLES
-from bench.report.plot import Missing, Plot, connections
+from bench.report.plot import Missing, Plot, connections, medians_of
 
 _ENGINE = re.compile(r"(\S+ \S+), batches of (\d+): ms an image")
 _NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -31,7 +31,7 @@ def of_engines(document: Mapping[str, Any]) -> list[Plot | Missing]:
     )
     alt = f"Time of an image of SE-ResNet-50 in batches of {sizes[0]} to {sizes[-1]}: {told}."
     notes = (
-        f"`python -m bench.engines`, medians of {len(document['rounds'])} rounds, SE-ResNet-50 of 224 pixels, the "
+        f"`python -m bench.engines`, {medians_of(len(document['rounds']))}, SE-ResNet-50 of 224 pixels, the "
         "engine alone. Further down is faster."
     )
     return [Plot("engines", "Batch size and time of an image", alt, notes, table, lambda: _engines(found, sizes))]
@@ -73,7 +73,7 @@ def of_load(document: Sequence[Mapping[str, Any]]) -> list[Plot | Missing]:
             most = max(range(len(sizes)), key=shares.__getitem__)
             told.append(f"{panel}, {connections(load)}: {shares[most]:.0%} had {_up_to(sizes, sizes[most])}")
     notes = (
-        f"`python -m bench.load`, all batches of {len(document[0]['rounds'])} rounds, from the histogram "
+        "`python -m bench.load`, all batches of all rounds, from the histogram "
         "`sesame_batch_images` of `/metrics`. There is no timer: a busy engine takes what waits, up to its best size."
     )
     alt = f"Shares of the batches by their number of images. {'; '.join(told)}."

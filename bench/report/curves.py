@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from bench.report import style
 from bench.report.medians import LoadPoint, by_load, others
-from bench.report.plot import Missing, Plot
+from bench.report.plot import Missing, Plot, medians_of
 
 TITLES = {"demo": "demo, 64 pixels", "seresnet50": "SE-ResNet-50, 224 pixels", "mobilenetv3": "MobileNetV3-Small"}
 _MOST_OTHERS = 0.1
@@ -102,10 +102,9 @@ def _title(network: str) -> str:
 
 
 def _notes(command: str, rounds: int, cores: int, at_once: str) -> str:
-    of = f"medians of {rounds} rounds" if rounds > 1 else "one round"
     return (
-        f"`{command}`, {of}, {cores} cores. Further right is more, further down is faster. The numbers at the points "
-        f"are {at_once}; the line is p50, the dashes above it reach p99."
+        f"`{command}`, {medians_of(rounds)}, {cores} cores. Further right is more, further down is faster. The numbers "
+        f"at the points are {at_once}; the line is p50, the dashes above it reach p99."
     )
 
 

@@ -31,3 +31,8 @@ class Missing:
 def connections(number: str) -> str:
     """How a load is called."""
     return f"{number} connection{'s' * (number != '1')}"
+
+
+def medians_of(rounds: int) -> str:
+    """Over how many rounds the figures are medians."""
+    return f"medians of {rounds} rounds" if rounds > 1 else "one round"

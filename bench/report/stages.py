@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from bench.report import style
 from bench.report.curves import TITLES
-from bench.report.plot import Missing, Plot, connections
+from bench.report.plot import Missing, Plot, connections, medians_of
 
 LONE, UNDER_LOAD = "Where a lone request's time goes", "Stage times under load"
 _PARTS = {
@@ -30,7 +30,7 @@ def of_load(document: Sequence[Mapping[str, Any]]) -> list[Plot | Missing]:
         for bundle in document
     }
     notes = (
-        f"`python -m bench.load`, medians of {rounds} rounds at one connection. Decoding and the engine were timed "
+        f"`python -m bench.load`, {medians_of(rounds)} at one connection. Decoding and the engine were timed "
         "alone; the rest is what p50 is above both, in each round: HTTP, threads, queue, answer."
     )
     stages = {
@@ -44,7 +44,7 @@ def of_load(document: Sequence[Mapping[str, Any]]) -> list[Plot | Missing]:
         why = "`bench/results/load.json` was measured without them: `python -m bench.load` again"
         return [*plots, Missing(UNDER_LOAD, why)]
     notes = (
-        f"`python -m bench.load`, medians of {rounds} rounds of the mean time, from the histogram "
+        f"`python -m bench.load`, {medians_of(rounds)}, mean times, from the histogram "
         "`sesame_stage_seconds` of `/metrics`. Queue is the wait for an engine that is busy with other images; infer "
         "is the whole batch."
     )
