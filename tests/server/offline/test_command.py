@@ -136,6 +136,24 @@ def test_what_cannot_be_read_is_an_error_of_its_own(folder: Path, classify: Any)
     assert "--max-image-bytes" in rows[2]["error"]["detail"]
 
 
+def test_any_name_of_a_file_is_shown_on_one_line_and_json_is_utf_8(cache: Path, tmp_path: Path) -> None:
+    names = [b"caf\xc3\xa9.jpg", b"latin-\xe9.jpg", b"two\nlines\x1b[2J.jpg"]
+    for name in names:
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(jpeg())
+
+    def printed(*options: str) -> bytes:
+        environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+        asked = command(cache, tmp_path, "--top-k=1", *options)
+        return subprocess.run(asked, cwd=REPOSITORY, env=environment, capture_output=True, timeout=240).stdout
+
+    rows = [json.loads(line) for line in printed("--json").decode().splitlines()]
+    assert [os.fsencode(Path(row["photo"]).name) for row in rows] == names
+    table = printed().decode("latin-1")
+    assert len(table.splitlines()) == 1 + len(names)
+    assert "caf\xe9.jpg" in table
+    assert r"two\nlines\x1b[2J.jpg" in table
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
