@@ -123,6 +123,12 @@ def test_the_options_of_the_server_in_the_guides_exist() -> None:
     assert told - of_others <= options("server")
 
 
+def test_the_options_of_classify_in_its_guide_are_its_own_and_exist() -> None:
+    own = {"--model", "--version", "--top-k", "--json", "--csv"}
+    told = set(re.findall(r"--[a-z][a-z-]+", page("docs/classify.md"))) - {"--help"}
+    assert own <= told <= options("server", "classify")
+
+
 @pytest.mark.parametrize("path", _PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_make_target_module_and_file_that_a_page_names_exists(path: Path) -> None:
     text = path.read_text()

@@ -11,7 +11,6 @@ from server.backend import Backend
 from server.decoding.decoders import Decoders
 from server.health import Health
 from server.host import cores
-from server.host.cores import Shares
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
 from server.openinference.inference import Inference
@@ -26,6 +25,7 @@ from server.rpc import RpcFace
 from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
@@ -87,7 +87,7 @@ class _Ground:
         self.metrics = Metrics(CollectorRegistry())
         self.lifecycle = Lifecycle()
         self.aside = Threads(1, "aside")
-        self.decoders = _decoders(settings, self.shares, self.aside)
+        self.decoders = compose_decoders(settings, self.shares, self.aside)
 
 
 def _with_faces(
@@ -122,17 +122,6 @@ def _with_faces(
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     return Parts(settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc)
-
-
-def _decoders(settings: Settings, shares: Shares, aside: Threads) -> Decoders:
-    return Decoders(
-        shares.decode,
-        aside,
-        settings.max_image_bytes,
-        settings.max_pixels,
-        settings.exact_pixels,
-        settings.decode_limit_s,
-    )
 
 
 def _limits(settings: Settings) -> Limits:
