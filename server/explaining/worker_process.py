@@ -5,6 +5,7 @@ import contextlib
 import logging
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,8 @@ from server.errors import Code, ServingError
 
 log = logging.getLogger(__name__)
 
+COMMAND = (sys.executable, "-m", "explain")
 _ROOT = Path(__file__).parents[2]
-_ENDS_IN_S = 1.0
 
 
 class WorkerProcess:
@@ -24,12 +25,18 @@ class WorkerProcess:
     It ends with this process, in whatever way that ends, because its standard input does.
     """
 
-    def __init__(self, limit_s: float, idle_s: float = 300.0) -> None:
+    def __init__(self, limit_s: float, idle_s: float = 300.0, command: Sequence[str] = COMMAND) -> None:
         self._limit_s = limit_s
+        self._command = command
         self._idle_s = idle_s
         self._process: Process | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None while there is no process."""
+        return self._process.pid if self._process and self._process.returncode is None else None
 
     async def run(self, job: Job) -> Reply:
         """One job at a time. Raises ServingError ENGINE_FAILED where the process dies or hangs; the next job gets
@@ -68,8 +75,7 @@ class WorkerProcess:
 
     async def _running(self) -> Process:
         if self._process is None or self._process.returncode is not None:
-            command = [sys.executable, "-m", "explain"]
-            self._process = await asyncio.create_subprocess_exec(*command, cwd=_ROOT, stdin=PIPE, stdout=PIPE)
+            self._process = await asyncio.create_subprocess_exec(*self._command, cwd=_ROOT, stdin=PIPE, stdout=PIPE)
         return self._process
 
     def _end_idle(self) -> None:
