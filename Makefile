@@ -81,7 +81,8 @@ fuzz: $(DEV)  ## 100 000 nearly good requests over each face: five minutes
 	$(BIN)/python -m tests.attacks.fuzz
 
 bench-parity: $(DEV)  ## every network of every format through ONNX, beside the code it was trained by: half an hour
-	$(BIN)/python -m pytest -m "slow or not slow" --durations=0 tests/models/test_oracle.py tests/models/test_caffe.py tests/export/test_matrix.py
+	$(BIN)/python -m pytest -m "slow or not slow" --durations=0 tests/models/test_oracle.py tests/models/test_caffe.py tests/export/test_matrix.py \
+	  tests/explain/test_inner_tensors.py
 
 setup-kserve: $(KSERVE)  ## KServe's Python client, half a gigabyte: without it one file of tests is skipped
 

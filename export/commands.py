@@ -12,6 +12,7 @@ from export import inspection, precisions, verify
 from export.convert import STEPS, convert
 from export.diagnose import MOST_PHOTOS, diagnose
 from export.errors import ExportError
+from export.excitation import command as excitation
 from export.options import ConvertOptions
 from export.progress import Progress
 from export.tensorrt import command as build_engine
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     one = command("verify", _verify, "check a bundle: hashes, labels, graphs, and their answers to the probe")
     one.add_argument("bundle", type=_path, help="the folder of a version, or of all versions for the highest")
     _json(one)
+    excitation.add_options(command(excitation.NAME, excitation.excitations, excitation.HELP))
     build_engine.add_options(command(build_engine.NAME, build_engine.build_engine, build_engine.HELP))
     return parser
 

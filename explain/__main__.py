@@ -1,0 +1,22 @@
+"""`python -m explain`: the process that computes explanations for a server, which starts it."""
+
+import os
+import signal
+import sys
+
+from explain.worker import work
+
+_NICE = 19
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's; this process ends with its pipe
+    if hasattr(os, "nice"):
+        os.nice(_NICE)  # all engines of the server go first
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not be taken for a reply
+    work(sys.stdin.buffer, replies)
+
+
+if __name__ == "__main__":
+    main()
