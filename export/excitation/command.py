@@ -89,7 +89,7 @@ def _chosen(measurement: Measurement, labels: Sequence[Label]) -> list[int]:
 
 
 def _summary(measurement: Measurement) -> str:
-    rows = [("block", "channels", "mean gate", "between classes", "by chance", "above chance")]
+    rows: list[tuple[str, ...]] = [("block", "channels", "mean gate", "between classes", "by chance", "above chance")]
     for each in measurement.blocks:
         numbers = each.mean.mean(), each.specificity, each.chance, each.above_chance
         rows.append((each.block.name, str(each.block.channels), *(f"{number:.3f}" for number in numbers)))

@@ -42,7 +42,7 @@ def _seresnet(place: Any) -> Build:
 
 
 def _timm(name: str) -> Build:
-    return lambda: oracles.timm().create_model(name, pretrained=False)  # type: ignore[no-any-return]
+    return lambda: oracles.timm().create_model(name, pretrained=False)
 
 
 QUICK: dict[str, Build] = {
@@ -177,7 +177,7 @@ def _calibrated(network: nn.Module, size: int) -> nn.Module:
         for name, parameter in network.named_parameters():
             if parameter.dim() > 1:
                 nn.init.kaiming_normal_(parameter)
-                parameter *= 3 if name.startswith(inside_se) else 1
+                parameter.mul_(3 if name.startswith(inside_se) else 1)
         network.train()
         for _ in range(20):  # BatchNorm remembers a tenth of each
             network(_normalised(generate(size, size)[:8]))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bundle.manifest import SEBlockRow
 from export.excitation.statistics import BlockStatistics, Sums
@@ -9,7 +10,7 @@ from export.excitation.statistics import BlockStatistics, Sums
 BLOCK = SEBlockRow("layer1.0", 6, 2, "sigmoid")
 
 
-def statistics(gates: "np.ndarray[tuple[int, int], np.dtype[np.float32]]", classes: list[int]) -> BlockStatistics:
+def statistics(gates: NDArray[np.float32], classes: list[int]) -> BlockStatistics:
     sums = Sums(BLOCK, max(classes) + 1)
     for start in range(0, len(gates), 7):
         sums.add(gates[start : start + 7], classes[start : start + 7])
@@ -31,7 +32,7 @@ def test_they_are_those_over_all_photos_at_once() -> None:
 
 def test_gates_that_follow_the_class_are_specific_and_equal_ones_are_not() -> None:
     classes = [number % 5 for number in range(50)]
-    by_class = np.repeat(np.array(classes, np.float32)[:, np.newaxis] / 5, 6, axis=1)
+    by_class = np.repeat(np.array(classes, np.float32)[:, np.newaxis] / np.float32(5), 6, axis=1)
     assert statistics(by_class, classes).specificity == pytest.approx(1)
     assert statistics(by_class, classes).above_chance == pytest.approx(1)
     assert statistics(np.full((50, 6), 0.5, np.float32), classes).specificity == 0

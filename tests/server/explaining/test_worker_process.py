@@ -14,7 +14,7 @@ from bundle import files
 from explain.explanation import Wanted
 from explain.wire import Job
 from server.errors import Code, ServingError
-from server.explaining.worker_process import WorkerProcess
+from server.explaining.worker_process import COMMAND, WorkerProcess
 from tests.support.pictures import jpeg
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +32,7 @@ def job(demo: Path) -> Job:
 
 @contextlib.asynccontextmanager
 async def worker(limit_s: float = 600, idle_s: float = 600, program: str = "") -> AsyncIterator[WorkerProcess]:
-    command = {"command": (sys.executable, "-c", program)} if program else {}
-    process = WorkerProcess(limit_s, idle_s, **command)  # type: ignore[arg-type]
+    process = WorkerProcess(limit_s, idle_s, (sys.executable, "-c", program) if program else COMMAND)
     try:
         yield process
     finally:
@@ -42,13 +41,11 @@ async def worker(limit_s: float = 600, idle_s: float = 600, program: str = "") -
 
 async def test_one_process_serves_many_jobs(job: Job) -> None:
     async with worker() as process:
-        assert process.pid is None
         first = await process.run(job)
         pid = process.pid
         assert pid and first.explanation
         assert await process.run(job) == first
         assert process.pid == pid
-    assert process.pid is None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
