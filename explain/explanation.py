@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
-from bundle.predictions import Prediction
+from bundle.predictions import Prediction, Vote
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for. `class_index` None: the most probable class. `gates`: those of all channels."""
+    """What is asked for: `top_k` predictions, and an explanation of one class.
 
+    `class_index` None: the most probable class. `gates`: those of all channels.
+    """
+
+    top_k: int = 5
     class_index: int | None = None
     overlay: bool = False
     gates: bool = False
@@ -59,10 +63,16 @@ class Excitation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """`explained`: the class that `map` is for. `map` is None where the network does not end in a mean over places and
-    one linear layer, `overlay_png` also where it was not asked for.
+    """The predictions, `vote` as in `bundle.predictions`, and `explained`: the class that `map` is for.
+
+    `map` is None where the network does not end in a mean over places and one linear layer, `overlay_png` also where it
+    was not asked for. `decode_ms` and `infer_ms`: what decoding the photo and running the network took.
     """
 
+    predictions: tuple[Prediction, ...]
+    vote: Vote | None
+    decode_ms: float
+    infer_ms: float
     explained: Prediction
     map: ClassMap | None
     excitations: tuple[Excitation, ...]

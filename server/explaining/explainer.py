@@ -10,9 +10,8 @@ from explain.wire import Failure, Job, Reply
 from server.errors import Code, ServingError
 from server.explaining.worker_process import WorkerProcess
 from server.registry.loader import ReadyModel
-from server.scheduling.deadline import too_late
 from server.scheduling.fair_queue import Caller, Priority
-from server.service import Answer, Classified, Classifier, RequestOptions
+from server.service import DEFAULT_TOP_K, Answer, Classified, Classifier, RequestOptions
 
 NO_MAP = "This network does not end in a mean over places and one linear layer, so no map of a class exists."
 """What is told where an explanation has no map."""
@@ -23,25 +22,24 @@ _MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The answer to the photo, and the explanation, which took `seconds` beyond it."""
+    """The answer to the photo, its explanation, and what that took beyond decoding and the network."""
 
-    classified: Classified
+    ready: ReadyModel
+    answer: Answer
     explanation: Explanation
-    seconds: float
+    explain_ms: float
 
     @property
-    def answer(self) -> Answer:
-        (outcome,) = self.classified.outcomes
-        assert isinstance(outcome, Answer), "a photo that failed is not explained. This is a bug."
-        return outcome
+    def classified(self) -> Classified:
+        return Classified(self.ready, [self.answer])
 
 
 class Explainer:
-    """Classifies a photo as bulk work, in the engine that serves, and explains the answer by the fp32 graph."""
+    """Admits a photo as bulk work, and has the fp32 graph's answer explained in a process of its own."""
 
     def __init__(self, classifier: Classifier, worker: WorkerProcess, max_pixels: int, exact_pixels: bool) -> None:
         self._classifier = classifier
-        self._worker = worker
+        self.worker = worker
         self._max_pixels = max_pixels
         self._exact_pixels = exact_pixels
         self._turn = asyncio.Lock()
@@ -51,7 +49,7 @@ class Explainer:
         self._last_s = 1.0  # how long the last explanation took
 
     async def explain(self, photo: bytes, options: RequestOptions, wanted: Wanted) -> Explained:
-        """Raises ServingError."""
+        """`wanted.top_k` is taken from the options. Raises ServingError."""
         if self._taken >= _MOST:
             raise ServingError(
                 Code.QUEUE_FULL, "Too many explanations are asked for: try again later.", self._taken * self._last_s
@@ -71,57 +69,61 @@ class Explainer:
 
     async def close(self) -> None:
         """End the process that computes."""
-        await self._worker.close()
+        await self.worker.close()
 
     async def _explain(self, photo: bytes, options: RequestOptions, wanted: Wanted) -> Explained:
         bulk = dataclasses.replace(options, caller=Caller(Priority.BULK))
-        classified = await self._classifier.classify([photo], bulk)
-        (outcome,) = classified.outcomes
-        if isinstance(outcome, ServingError):
-            raise outcome.fresh()
-        _check(classified.ready, wanted)
-        if wanted.class_index is None:
-            wanted = dataclasses.replace(wanted, class_index=outcome.predictions[0].index)
-        bundle = classified.ready.loaded.bundle
-        sha256 = bundle.graph("fp32")[0].sha256
-        folder = str(bundle.path.resolve())
-        job = Job(folder, sha256, photo, wanted, self._max_pixels, self._exact_pixels)
         began_s = time.monotonic()
-        try:
-            async with asyncio.timeout_at(options.deadline_s):
-                reply = await self._in_turn(job)
-        except TimeoutError:
-            raise too_late() from None
-        return Explained(classified, _explanation(reply), time.monotonic() - began_s)
+        async with self._classifier.admitted(photo, bulk) as ready:
+            reply, took_s = await self._in_turn(self._job(ready, photo, options, wanted))
+            explanation = _explanation(reply)
+        total_ms = (time.monotonic() - began_s) * 1e3
+        answer = Answer(
+            predictions=explanation.predictions,
+            vote=explanation.vote,
+            decode_ms=explanation.decode_ms,
+            queue_ms=max(0.0, total_ms - took_s * 1e3),
+            infer_ms=explanation.infer_ms,
+            total_ms=total_ms,
+            batch=1,
+        )
+        beyond_ms = took_s * 1e3 - explanation.decode_ms - explanation.infer_ms
+        return Explained(ready, answer, explanation, beyond_ms)
 
-    async def _in_turn(self, job: Job) -> Reply:
-        """A caller that leaves while its job is computed leaves the turn to it until it has ended."""
+    def _job(self, ready: ReadyModel, photo: bytes, options: RequestOptions, wanted: Wanted) -> Job:
+        bundle = ready.loaded.bundle
+        manifest, classes = bundle.manifest, len(bundle.labels)
+        if wanted.class_index is not None and wanted.class_index >= classes:
+            raise ServingError(Code.MALFORMED, f"class must be from 0 to {classes - 1}, the index of an output.")
+        if not manifest.head and not any(block.gate for block in manifest.architecture.se_blocks):
+            raise ServingError(
+                Code.NOT_EXPLAINABLE,
+                f"The bundle '{manifest.name}' names no inner tensors of its network: export it again, and load it.",
+            )
+        wanted = dataclasses.replace(wanted, top_k=options.top_k or min(DEFAULT_TOP_K, classes))
+        sha256, folder = bundle.graph("fp32")[0].sha256, str(bundle.path.resolve())
+        return Job(folder, sha256, photo, wanted, self._max_pixels, self._exact_pixels)
+
+    async def _in_turn(self, job: Job) -> tuple[Reply, float]:
+        """The reply, and how many seconds it took.
+
+        A caller that leaves while its job is computed leaves the turn to it until it has ended.
+        """
         await self._turn.acquire()
         running = asyncio.create_task(self._timed(job))
         running.add_done_callback(self._end_turn)
         return await asyncio.shield(running)
 
-    async def _timed(self, job: Job) -> Reply:
+    async def _timed(self, job: Job) -> tuple[Reply, float]:
         began_s = time.monotonic()
-        reply = await self._worker.run(job)
+        reply = await self.worker.run(job)
         self._last_s = time.monotonic() - began_s
-        return reply
+        return reply, self._last_s
 
-    def _end_turn(self, running: "asyncio.Task[Reply]") -> None:
+    def _end_turn(self, running: "asyncio.Task[tuple[Reply, float]]") -> None:
         self._turn.release()
         if not running.cancelled():
             running.exception()  # whoever asked may have left
-
-
-def _check(ready: ReadyModel, wanted: Wanted) -> None:
-    manifest = ready.loaded.bundle.manifest
-    if wanted.class_index is not None and wanted.class_index >= manifest.labels.classes:
-        raise ServingError(Code.MALFORMED, f"class must be from 0 to {manifest.labels.classes - 1}, an output's index.")
-    if not manifest.head and not any(block.gate for block in manifest.architecture.se_blocks):
-        raise ServingError(
-            Code.NOT_EXPLAINABLE,
-            f"The bundle '{manifest.name}' names no inner tensors of its network: export it again, and load it.",
-        )
 
 
 def _explanation(reply: Reply) -> Explanation:

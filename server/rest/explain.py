@@ -69,4 +69,4 @@ class ExplainRoute:
                 explained = await self._explainer.explain(body.photos[0], options, wanted(request.query_params))
         began_s = time.monotonic()
         answer = await self._aside.run(ExplanationAnswer, explained)
-        return Counted(answer, began_s, explained.classified.ready.metrics, self._metrics)
+        return Counted(answer, began_s, explained.ready.metrics, self._metrics)

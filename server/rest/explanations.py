@@ -18,7 +18,7 @@ _MOST_DIGITS = 9
 
 def wanted(query: Mapping[str, str]) -> Wanted:
     """Raises ServingError MALFORMED."""
-    return Wanted(_class_index(query.get("class", "")), _overlay(query), _gates(query))
+    return Wanted(class_index=_class_index(query.get("class", "")), overlay=_overlay(query), gates=_gates(query))
 
 
 class ExplanationAnswer(Response):
@@ -39,7 +39,7 @@ def _explained_photo(explained: Explained) -> dict[str, Any]:
         **({"map": _map(explanation.map)} if explanation.map else {"map_missing": NO_MAP}),
         **({"overlay_png": base64.b64encode(png).decode()} if png else {}),
         "excitations": [_excitation(block) for block in explanation.excitations],
-        "explain_ms": round(explained.seconds * 1e3, 3),
+        "explain_ms": round(explained.explain_ms, 3),
     }
 
 

@@ -16,7 +16,7 @@ def explain_response(request_id: str, explained: Explained) -> pb.ExplainRespons
         map=_map(explanation.map) if explanation.map else None,
         overlay_png=explanation.overlay_png or b"",
         excitations=[_excitation(block) for block in explanation.excitations],
-        explain_ms=explained.seconds * 1e3,
+        explain_ms=explained.explain_ms,
     )
 
 

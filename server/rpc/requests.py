@@ -43,7 +43,7 @@ def parse_explain(serialized: bytes) -> tuple[PhotoRequest, Wanted]:
     """Raises ServingError MALFORMED for bytes that are no ExplainRequest."""
     message = _parse_explain(serialized)
     index = message.class_index if message.HasField("class_index") else None
-    return _photo_request(message.photo), Wanted(index, message.overlay, message.all_gates)
+    return _photo_request(message.photo), Wanted(class_index=index, overlay=message.overlay, gates=message.all_gates)
 
 
 def _photo_request(message: pb.ClassifyRequest) -> PhotoRequest:

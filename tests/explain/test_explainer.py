@@ -38,7 +38,7 @@ def test_the_mean_of_the_map_and_the_bias_make_the_probabilities(network: Explai
     assert network.bias is not None
     logits = []
     for index in range(len(network.bundle.labels)):
-        explanation = explain(network, photo, Wanted(index), MOST, exact=True)
+        explanation = explain(network, photo, Wanted(class_index=index), MOST, exact=True)
         assert explanation.map and explanation.explained.index == index
         logits.append(np.mean(explanation.map.values) + network.bias[index])
     powers = np.exp(np.array(logits) - max(logits))
@@ -49,7 +49,7 @@ def test_the_mean_of_the_map_and_the_bias_make_the_probabilities(network: Explai
 
 def test_a_class_that_does_not_exist_and_a_broken_photo_are_errors(network: ExplainedNetwork) -> None:
     with pytest.raises(IndexError):
-        explain(network, jpeg(picture(96, 64)), Wanted(200), MOST, exact=True)
+        explain(network, jpeg(picture(96, 64)), Wanted(class_index=200), MOST, exact=True)
     with pytest.raises(BadImage):
         explain(network, jpeg(picture(96, 64))[:300], Wanted(), MOST, exact=True)
 

@@ -2,11 +2,14 @@
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import io
 import json
+import os
 import shutil
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +45,53 @@ async def explain(server: Running, photo: bytes, **query: Any) -> dict[str, Any]
     return found
 
 
+@contextlib.asynccontextmanager
+async def stopped(server: Running) -> AsyncIterator[Callable[[], None]]:
+    """The process that explains stands still until the function is called."""
+    await explain(server, jpeg())
+    assert server.app.parts.explainer
+    pid = server.app.parts.explainer.worker.pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+
+    def go_on() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    try:
+        yield go_on
+    finally:
+        go_on()
+
+
+async def test_a_full_server_refuses_explanations_as_bulk_work(demo: Path) -> None:
+    async with held(demo, queue_images=64, max_images=1) as (server, engine):
+        waiting = [asyncio.create_task(server.rest.classify(jpeg(seed))) for seed in range(64)]
+        await server.until("sesame_permits_taken", 64)
+        refused = await server.rest.http.post("/explain", content=jpeg(99))
+        assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+        engine.gate.release(1000)
+        assert all(not outcome.code for outcome in await asyncio.gather(*waiting))
+        assert (await server.rest.http.post("/explain", content=jpeg(99))).status_code == 200
+
+
+async def test_every_explanation_is_counted(demo: Path) -> None:
+    async with running(demo.parents[1]) as server:
+        await explain(server, jpeg())
+        for query in ({"class": "200"}, {"class": "3"}):
+            await server.rest.http.post("/explain", content=jpeg(), params=query)
+        assert await server.metric("sesame_admitted_total") == 3
+        assert await server.metric("sesame_images_total", 'outcome="ok"') == 2
+        assert await server.metric("sesame_images_total", 'outcome="malformed"') == 1
+        assert await server.metric("sesame_permits_taken") == 0
+
+
 async def test_the_predictions_are_those_of_classify(server: Running) -> None:
     expected = await server.rest.classify(jpeg(1))
     found = await explain(server, jpeg(1))
-    assert rest_outcome(found).predictions == expected.predictions
+    told = rest_outcome(found).predictions
+    assert [row[:3] for row in told] == [row[:3] for row in expected.predictions]
+    assert [row[3] for row in told] == pytest.approx([row[3] for row in expected.predictions], rel=1e-3)
     assert found["class"]["index"] == expected.indexes[0]
     assert found["class"]["probability"] == pytest.approx(expected.predictions[0][3], rel=1e-3)
     assert (found["map"]["rows"], found["map"]["columns"]) == (4, 4)
@@ -163,13 +209,13 @@ async def test_explanations_can_be_switched_off(demo: Path) -> None:
 
 
 async def test_more_than_a_few_at_a_time_are_refused(demo: Path) -> None:
-    async with held(demo) as (server, engine):
+    async with running(demo.parents[1]) as server, stopped(server) as go_on:
         first = [asyncio.create_task(server.rest.http.post("/explain", content=jpeg(seed))) for seed in range(8)]
         await server.until("sesame_permits_taken", 8)
         refused = await server.rest.http.post("/explain", content=jpeg(9))
         assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
         assert int(refused.headers["Retry-After"]) >= 1
-        engine.gate.release(1000)
+        go_on()
         assert [answer.status_code for answer in await asyncio.gather(*first)] == [200] * 8
         assert (await server.rest.http.post("/explain", content=jpeg(9))).status_code == 200
 
@@ -202,10 +248,10 @@ async def test_a_deadline_that_passes_while_others_are_explained_is_told(server:
 
 
 async def test_admitted_explanations_are_answered_before_the_server_ends(demo: Path) -> None:
-    async with held(demo) as (server, engine):
+    async with running(demo.parents[1]) as server, stopped(server) as go_on:
         asked = asyncio.create_task(server.rest.http.post("/explain", content=jpeg()))
         await server.until("sesame_permits_taken", 1)
         server.app.leave()
-        engine.gate.release(1000)
+        go_on()
         assert (await asked).status_code == 200
         assert await server.task == 0
