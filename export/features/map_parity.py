@@ -22,8 +22,11 @@ Both sides compute in float32, which rounds by 6e-8 of a value. They add up the 
 orders, each layer passes the rounding on, and the largest values of a trained map are 50 times its root mean square.
 docs/detectors.md has what was measured. A wrong weight, stride or edge gives a larger error than this one.
 """
-SIZES = ((2, 224, 224), (1, 256, 320), (1, 203, 331))
-"""Images at once, height and width in pixels. Odd sides show how each layer rounds at the edges."""
+SIZES = ((2, 224, 224), (1, 256, 320), (1, 193, 330))
+"""Images at once, height and width in pixels. Odd sides show how a layer rounds at the edges.
+
+Halved and rounded up again and again, 193 stays odd, and 330 is odd and even by turns.
+"""
 
 Maps = tuple[NDArray[np.float32], ...]  # of each stage (n, channels, rows, columns)
 

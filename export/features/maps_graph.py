@@ -40,7 +40,7 @@ def to_onnx(backbone: Backbone, name: str, metadata: Mapping[str, str]) -> bytes
     Nodes are named as in the graph of the classifier. Raises ExportError where torch cannot leave the size open.
     """
     network = copy.deepcopy(backbone)
-    _pad_by_arithmetic(network.network)
+    _pad_by_arithmetic(network.network, name)
     try:
         model = traced(network, torch.zeros(_EXAMPLE), _DYNAMIC, INPUT, backbone.outputs)
     except torch.onnx.OnnxExporterError as error:
@@ -56,32 +56,36 @@ def to_onnx(backbone: Backbone, name: str, metadata: Mapping[str, str]) -> bytes
     return serialize(model)
 
 
-def _pad_by_arithmetic(network: nn.Module) -> None:
+def _pad_by_arithmetic(network: nn.Module, name: str) -> None:
     """Replace layers whose sizes torch cannot follow with an open height and width by equal ones.
 
-    These are poolings that round up, and convolutions that pad as TensorFlow does. `_fold_padding` writes them as what
-    they were, for every size; until then the convolutions are equal only where their stride divides the size.
+    These are poolings that round up, and timm's convolutions that pad as TensorFlow does. `_fold_padding` writes them
+    as what they were, for every size; until then the convolutions are equal only where their stride divides the size.
     """
     for path, module in list(network.named_modules()):
         if isinstance(module, nn.MaxPool2d) and module.ceil_mode:
             if (module.kernel_size, module.stride, module.padding, module.dilation) == (3, 2, 0, 1):
                 network.set_submodule(path, _Padded(0, 1, -math.inf, nn.MaxPool2d(3, 2)))
-        elif isinstance(module, nn.Conv2d) and type(module).__name__ == "Conv2dSame":  # timm's
+        elif type(module).__name__ == "Conv2dSame" and isinstance(module, nn.Conv2d) and _is_square(module):
             network.set_submodule(path, _same(module))
+        elif type(module).__name__.endswith("Same"):  # torch would try for minutes
+            raise ExportError(
+                f"A {name} has layers ({type(module).__name__}) whose padding cannot be exported with an open height "
+                "and width: choose another network, e.g. an SE-ResNet."
+            )
+
+
+def _is_square(layer: nn.Conv2d) -> bool:
+    return all(len(set(sides)) == 1 for sides in (layer.kernel_size, layer.stride, layer.dilation))
 
 
 def _same(layer: nn.Conv2d) -> nn.Module:
-    missing = layer.dilation[0] * (layer.kernel_size[0] - 1) + 1 - layer.stride[0]
-    twin = nn.Conv2d(
-        layer.in_channels,
-        layer.out_channels,
-        (layer.kernel_size[0], layer.kernel_size[1]),
-        (layer.stride[0], layer.stride[1]),
-        dilation=(layer.dilation[0], layer.dilation[1]),
-        groups=layer.groups,
-        bias=layer.bias is not None,
-    )
+    """The convolution with the padding that it has where its stride divides the size."""
+    (kernel, *_), (stride, *_), (dilation, *_) = layer.kernel_size, layer.stride, layer.dilation
+    bias = layer.bias is not None
+    twin = nn.Conv2d(layer.in_channels, layer.out_channels, kernel, stride, 0, dilation, layer.groups, bias)
     twin.weight, twin.bias = layer.weight, layer.bias
+    missing = max(dilation * (kernel - 1) + 1 - stride, 0)
     return _Padded(missing // 2, missing - missing // 2, 0.0, twin)
 
 
