@@ -51,8 +51,9 @@ def _places(network: nn.Module, name: str) -> dict[int, int]:
     of_timm: Any = network
     if not hasattr(network, "feature_info") or not hasattr(network, "forward_intermediates"):
         raise ExportError(
-            f"A {name} gives no maps for detectors: that can SE-ResNet, SE-ResNeXt, SENet and the ResNets without SE, "
-            "and the networks of timm, with --arch timm:NAME. `python -m export convert` writes it as a classifier."
+            f"The stages of a {name} are not known, so it gives a detector no maps. Choose an SE-ResNet, SE-ResNeXt, "
+            "SENet, a ResNet without SE, or a network of timm (--arch timm:NAME). As a classifier it can be written "
+            "with `python -m export convert`."
         )
     reductions = [int(row["reduction"]) for row in of_timm.feature_info]
     places = {reduction.bit_length() - 1: place for place, reduction in enumerate(reductions) if reduction >= 4}

@@ -227,5 +227,5 @@ def test_a_list_that_names_no_stages_is_wrong_usage(text: str, capsys: pytest.Ca
 
 
 def test_networks_without_stages_are_refused_with_those_that_have_some() -> None:
-    with pytest.raises(ExportError, match=r"A sevgg16 gives no maps .*SE-ResNet.* --arch timm:NAME.*convert"):
+    with pytest.raises(ExportError, match=r"stages of a sevgg16 are not known.*SE-ResNet.*--arch timm:NAME.*convert"):
         Backbone(weightless(SE_VGG_16.design().build), "sevgg16")
