@@ -23,9 +23,10 @@ _MEASURED_ON_CORES = 2
 
 @dataclass(frozen=True)
 class Costs:
-    """µs of one CPU core for an image. `front`: receive, admit and answer; it runs on the one event loop of a front or
-    of a single process. `decode`: a JPEG of 500 x 375. `core`: in the process with the engines, beside fronts. `engine`:
-    SE-ResNet-50 on the CPU.
+    """µs of one CPU core for an image.
+
+    `front`: receive, admit and answer, on the one event loop of a front or of a single process. `decode`: a JPEG of
+    500 x 375. `core`: in the process with the engines, beside fronts. `engine`: SE-ResNet-50 on the CPU.
     """
 
     front: float

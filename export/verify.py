@@ -144,7 +144,7 @@ def _inner_tensors(folder: Path, manifest: Manifest) -> str:
     blocks = manifest.architecture.se_blocks
     if not manifest.head and not any(block.gate for block in blocks):
         return "none are named: the bundle cannot be explained; export it again for that"
-    model = (folder / "model.onnx").read_bytes()
+    model = next((folder / graph.file).read_bytes() for graph in manifest.graphs if graph.precision == "fp32")
     found = inner_tensors.head(model), tuple(inner_tensors.gates(model, [block.name for block in blocks]))
     if found != (manifest.head, tuple(block.gate for block in blocks)):
         raise BundleError("The manifest names other gates or another head than the graph has: export the bundle again.")
