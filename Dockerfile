@@ -23,6 +23,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/gpu.tx
     && pip install --no-cache-dir --no-deps --no-build-isolation .
 COPY bundle bundle
 COPY trt trt
+COPY explain explain
 COPY models/__init__.py models/errors.py models/
 COPY export export
 COPY server server
@@ -40,6 +41,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes -r "requirements/$(ech
     && pip install --no-cache-dir --no-deps --no-build-isolation .
 COPY bundle bundle
 COPY trt trt
+COPY explain explain
 COPY server server
 COPY model_repository/demo model_repository/demo
 USER 10001

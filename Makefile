@@ -48,7 +48,7 @@ COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal
 CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
 
 .PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks fuzz coverage check format docs lock \
-  lock-check bench-parity bench-rtx bench-triton setup-kserve proto demo clean
+  lock-check bench-parity bench-report bench-rtx bench-triton setup-kserve proto demo clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do \
@@ -82,12 +82,16 @@ fuzz: $(DEV)  ## 100 000 nearly good requests over each face: five minutes
 	$(BIN)/python -m tests.attacks.fuzz
 
 bench-parity: $(DEV)  ## every network of every format through ONNX, beside the code it was trained by: half an hour
-	$(BIN)/python -m pytest -m "slow or not slow" --durations=0 tests/models/test_oracle.py tests/models/test_caffe.py tests/export/test_matrix.py
+	$(BIN)/python -m pytest -m "slow or not slow" --durations=0 tests/models/test_oracle.py tests/models/test_caffe.py tests/export/test_matrix.py \
+	  tests/explain/test_inner_tensors.py
 
 setup-kserve: $(KSERVE)  ## KServe's Python client, half a gigabyte: without it one file of tests is skipped
 
 bench-triton: $(DEV) $(TRITON)  ## NVIDIA's perf_analyzer on Sesame, and on NVIDIA's Triton beside it: half an hour
 	$(BIN)/python -m bench.triton
+
+bench-report: $(DEV)  ## docs/benchmarks: plots of the figures in bench/results
+	$(BIN)/python -m bench.report
 
 bench-rtx: $(DEV) $(RTX)  ## every network in every precision through NVIDIA's own parser and builder: ten minutes
 	$(BIN)/python -m bench.rtx

@@ -1,10 +1,12 @@
 """Figures: all that one bundle showed in one round, their medians over rounds, and the table of them."""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.alone import Alone
+from bench.inside import STAGES, Inside
 from bench.wrk import Load
 
 ONE, MANY = 1, 64
@@ -13,11 +15,14 @@ CONNECTIONS = (ONE, 8, MANY)
 
 @dataclass(frozen=True)
 class LoadRound:
-    """One bundle, one round: `loads` at each of CONNECTIONS, and what its parts took alone around them."""
+    """One bundle, one round: `loads` at each of CONNECTIONS, what the server counted `inside` during each, and what its
+    parts took alone around them.
+    """
 
     bundle: str
     alone: Alone
     loads: tuple[Load, ...]
+    inside: tuple[Inside, ...]
 
     @property
     def ratio(self) -> float:
@@ -57,6 +62,22 @@ def median_loads(rounds: Sequence[LoadRound]) -> dict[int, dict[str, float]]:
         connections: {name: statistics.median(of(row.loads[at]) for row in rounds) for name, of in _LOAD.items()}
         for at, connections in enumerate(CONNECTIONS)
     }
+
+
+def median_inside(rounds: Sequence[LoadRound]) -> dict[int, dict[str, dict[str, float]]]:
+    """For each number of connections: the median over rounds of `stage_ms`, and the batches by size of all rounds."""
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for at, connections in enumerate(CONNECTIONS):
+        here = [row.inside[at] for row in rounds]
+        stages = [stage for stage in STAGES if all(stage in each.stage_ms for each in here)]
+        batches: Counter[str] = Counter()
+        for each in here:
+            batches.update(each.batches)
+        found[connections] = {
+            "stage_ms": {stage: statistics.median(each.stage_ms[stage] for each in here) for stage in stages},
+            "batches": {size: batches[size] for size in sorted(batches, key=float)},
+        }
+    return found
 
 
 def median_parts(rounds: Sequence[LoadRound]) -> dict[str, float]:

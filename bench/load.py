@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 from bench import alone, data, figures, seresnet50, wrk
 from bench.figures import CONNECTIONS, LoadRound
+from bench.inside import Counts, Inside
 from bench.photos import NoPhotos, jpegs
-from bench.running import ROOT, ServerFailed, running
+from bench.running import ROOT, Server, ServerFailed, running
 from bundle.errors import BundleError, ImageError
 
 USAGE_ERROR = 2
@@ -68,19 +69,30 @@ def _round(bundle: Path, bench: alone.Bench, photos: Sequence[Path], seconds: in
     with running(bundle.parent.parent) as server:
         before = bench.measure()
         least_s = [_TURNS * connections / before.ceiling_per_s for connections in CONNECTIONS]
-        loads = tuple(
-            wrk.load(server, photos, connections, max(seconds, math.ceil(least)))
+        points = [
+            _point(server, photos, connections, max(seconds, math.ceil(least)))
             for connections, least in zip(CONNECTIONS, least_s, strict=True)
-        )
+        ]
         after = bench.measure()
-    return LoadRound(bundle.parent.name, alone.mean(before, after), loads)
+    loads, insides = zip(*points, strict=True)
+    return LoadRound(bundle.parent.name, alone.mean(before, after), loads, insides)
+
+
+def _point(server: Server, photos: Sequence[Path], connections: int, seconds: int) -> tuple[wrk.Load, Inside]:
+    before = Counts.of(server.metrics())
+    load = wrk.load(server, photos, connections, seconds)
+    return load, Inside.between(before, Counts.of(server.metrics()))
 
 
 def _document(rounds: Sequence[LoadRound]) -> dict[str, Any]:
     return {
         "bundle": rounds[0].bundle,
         "cores": rounds[0].alone.cores,
-        "medians": {"loads": figures.median_loads(rounds), "parts": figures.median_parts(rounds)},
+        "medians": {
+            "loads": figures.median_loads(rounds),
+            "inside": figures.median_inside(rounds),
+            "parts": figures.median_parts(rounds),
+        },
         "rounds": [
             {
                 **dataclasses.asdict(row),

@@ -62,6 +62,10 @@ class Server:
         """The images that its only engine takes at once."""
         return int(self._get("/models").json()["models"][0]["engine"]["batch"])
 
+    def metrics(self) -> str:
+        """The text of `/metrics`."""
+        return self._get("/metrics").text
+
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
@@ -112,7 +116,7 @@ class Server:
         return {Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")[-1]: int(pid) for pid in pids}
 
     def _idle(self) -> bool:
-        return not any(map(float, _PERMITS.findall(self._get("/metrics").text)))
+        return not any(map(float, _PERMITS.findall(self.metrics())))
 
     def _get(self, path: str) -> httpx.Response:
         try:

@@ -5,12 +5,13 @@ whether both are here.
 """
 
 import threading
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bundle.headers.header import Header
+from bundle.manifest import Interpolation
 from bundle.strips import STRIP_PIXELS, Box, Size, needed
 
 try:
@@ -72,7 +73,7 @@ def _buffer() -> Decoded:
     return buffer
 
 
-def resize(decoded: Decoded, size: Size, box: Box, interpolation: Literal["bilinear", "bicubic"]) -> Decoded:
+def resize(decoded: Decoded, size: Size, box: Box, interpolation: Interpolation) -> Decoded:
     """The part `box` of a decoded photo, resized to `size`, as `strips.resize` does it: in width first, then in height.
 
     Fewer than one value in a hundred differs from Pillow's, by 1 or 2, where Pillow takes that order too; else one in

@@ -13,10 +13,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from bundle import fast_jpeg
 from bundle.errors import BadImage
-from bundle.framing import framing, oriented
+from bundle.framing import Framing, framing, oriented
 from bundle.headers import read_header
 from bundle.headers.header import Header, damaged_header
-from bundle.manifest import Preprocessing
+from bundle.manifest import Interpolation, Preprocessing
 from bundle.strips import resize, resize_exactly, turn_upright, turned_upright
 
 Pixels = NDArray[np.uint8]  # (n, height, width, 3), RGB
@@ -52,28 +52,39 @@ def decode(encoded: bytes, header: Header, preprocessing: Preprocessing, exact: 
     Raises BadImage.
     """
     needed = header.needed_bytes(encoded)
-    picture = None if exact else _by_simd(needed, header, preprocessing)
+    frame = framing((header.width, header.height), header.orientation, preprocessing)
+    picture = None if exact else _by_simd(needed, header, frame, preprocessing.interpolation)
     if picture is None:
-        picture = _by_pillow(needed, header, preprocessing, exact)
+        picture = _by_pillow(needed, header, frame, preprocessing.interpolation, exact)
     return np.ascontiguousarray(picture)
 
 
-def _by_simd(needed: bytes, header: Header, preprocessing: Preprocessing) -> Picture | None:
+def decode_whole(encoded: bytes, header: Header, longest: int) -> Picture:
+    """The whole photo, upright and RGB; made smaller where its longer side has more than `longest` pixels.
+
+    Raises BadImage.
+    """
+    width, height = oriented((header.width, header.height), header.orientation)
+    scale = min(1.0, longest / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    frame = Framing(size, (0, 0, *size), header.orientation)
+    return np.ascontiguousarray(_by_pillow(header.needed_bytes(encoded), header, frame, "bicubic", exact=False))
+
+
+def _by_simd(needed: bytes, header: Header, frame: Framing, interpolation: Interpolation) -> Picture | None:
     """The picture, fast, from the parts of a file that a decoder needs; None where Pillow has to do it."""
-    stored, orientation = (header.width, header.height), header.orientation
-    frame = framing(stored, orientation, preprocessing)
-    decoded = fast_jpeg.decode(needed, header, fast_jpeg.fraction(stored, frame.least))
+    decoded = fast_jpeg.decode(needed, header, fast_jpeg.fraction((header.width, header.height), frame.least))
     if decoded is None:
         return None
     box = frame.stored_source((decoded.shape[1], decoded.shape[0]))
-    resized = fast_jpeg.resize(decoded, oriented(frame.cropped, orientation), box, preprocessing.interpolation)
-    return turned_upright(resized, orientation)
+    resized = fast_jpeg.resize(decoded, oriented(frame.cropped, frame.orientation), box, interpolation)
+    return turned_upright(resized, frame.orientation)
 
 
-def _by_pillow(needed: bytes, header: Header, preprocessing: Preprocessing, exact: bool) -> Picture:
+def _by_pillow(needed: bytes, header: Header, frame: Framing, interpolation: Interpolation, exact: bool) -> Picture:
     image = _open(needed, header)
     try:
-        return np.asarray(_transform(image, header.orientation, preprocessing, exact).convert("RGB"))
+        return np.asarray(_transform(image, frame, _RESAMPLING[interpolation], exact).convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, ValueError …
         raise BadImage(f"The {header.kind} is truncated or corrupt: send the whole file.") from error
 
@@ -91,10 +102,9 @@ def _open(needed: bytes, header: Header) -> Image.Image:
     return image
 
 
-def _transform(image: Image.Image, orientation: int, preprocessing: Preprocessing, exact: bool) -> Image.Image:
+def _transform(image: Image.Image, frame: Framing, resampling: Any, exact: bool) -> Image.Image:
     """The image turned upright, resized and cropped; RGB or grey."""
-    frame = framing(image.size, orientation, preprocessing)
-    resampling: Any = _RESAMPLING[preprocessing.interpolation]
+    orientation = frame.orientation
     if not exact:
         image.draft(None, frame.least)  # has an effect on JPEGs only
         box = frame.stored_source(image.size)

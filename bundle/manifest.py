@@ -10,17 +10,24 @@ from bundle import records
 from bundle.errors import BundleError
 from bundle.records import RecordError
 
+Interpolation = Literal["bilinear", "bicubic"]
+
 SCHEMA = 1
 """The version of the fields below. A field that is added needs a default: older bundles do not have it."""
 
 
 @dataclass(frozen=True)
 class SEBlockRow:
-    """One SE block: its unit's name, the channels that it multiplies by gates, and the channels inside it."""
+    """One SE block: its unit's name, the channels that it multiplies by gates, and the channels inside it.
+
+    `gate` names the tensor of model.onnx that holds its gates, (batch, channels, 1, 1) float32. Older bundles do not
+    name it.
+    """
 
     name: str
     channels: int
     squeezed: int
+    gate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Preprocessing:
     width: int
     resize: Literal["short_side", "squash"]
     resize_to: int
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -86,6 +93,20 @@ class LabelsRow:
     set: str
     classes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a network that pools its last feature map and has one linear layer, by the names in model.onnx.
+
+    The logits are weight · embedding + bias, and `embedding` (batch, channels) is the mean of `features` (batch,
+    channels, height, width) over its places. `weight` (classes, channels) and `bias` (classes) are constants.
+    """
+
+    features: str
+    embedding: str
+    weight: str
+    bias: str
 
 
 @dataclass(frozen=True)
@@ -134,7 +155,10 @@ class ParityRow:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `manifest.json`. Paths in it are names of files beside it. `probe_sha256` is that of probe.npz."""
+    """The content of `manifest.json`. Paths in it are names of files beside it. `probe_sha256` is that of probe.npz.
+
+    `head` is None for a network that ends otherwise, and for older bundles.
+    """
 
     schema: int
     name: str
@@ -148,6 +172,7 @@ class Manifest:
     parity: tuple[ParityRow, ...]
     probe_sha256: str
     tools: dict[str, str]
+    head: Head | None = None
 
     def to_json(self) -> str:
         fields = dataclasses.asdict(self, dict_factory=_without_none)

@@ -1,21 +1,19 @@
 """Commands: the command line of `python -m export`."""
 
 import argparse
-import dataclasses
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from bundle import labelsets
-from export import inspection, precisions, verify
+from export import describing, inspection, precisions, verify
 from export.convert import STEPS, convert
+from export.describing import options as _options
+from export.describing import path as _path
 from export.diagnose import MOST_PHOTOS, diagnose
-from export.errors import ExportError
-from export.options import ConvertOptions
+from export.excitation import command as excitation
+from export.features import command as features
 from export.progress import Progress
 from export.tensorrt import command as build_engine
-from models import formats, hub
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +31,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    options, path, url = _options(arguments), arguments.checkpoint, None
-    if (path is None) == (arguments.pretrained is None):
-        raise ExportError("Give either a checkpoint or --pretrained, e.g. --pretrained timm:seresnet50.ra2_in1k.")
-    if arguments.pretrained is not None:
-        path, url = hub.fetch(arguments.pretrained)
-        options = dataclasses.replace(options, arch=arguments.pretrained)
+    path, url, options = describing.checkpoint(arguments)
     steps = STEPS if options.precisions == ("fp32",) else None
     done = convert(path, options, Progress(steps), url)
     for refused in done.refused:
@@ -77,10 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         return one
 
     one = command("convert", _convert, "write a bundle for a checkpoint")
-    one.add_argument(
-        "checkpoint", type=_path, nargs="?", help="a trained checkpoint (.pth, .safetensors, .caffemodel, …)"
-    )
-    one.add_argument("--pretrained", metavar="timm:NAME", help="fetch these weights from the hub instead")
+    describing.add_checkpoint(one)
     _describe(one)
     _bundle(one)
     one = command("diagnose", _diagnose, "score a checkpoint on labelled photos, and name the fault in how it is read")
@@ -98,8 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     one = command("verify", _verify, "check a bundle: hashes, labels, graphs, and their answers to the probe")
     one.add_argument("bundle", type=_path, help="the folder of a version, or of all versions for the highest")
     _json(one)
+    excitation.add_options(command(excitation.NAME, excitation.excitations, excitation.HELP))
+    features.add_options(command(features.NAME, features.write_features, features.HELP))
     build_engine.add_options(command(build_engine.NAME, build_engine.build_engine, build_engine.HELP))
     return parser
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
+    """Options that describe the checkpoint, where its file does not or is wrong."""
+    describing.add_reading(parser)
+    describing.add_preparation(parser)
+    describing.add_normalisation(parser)
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
@@ -131,52 +130,6 @@ def _bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--notes", type=_path, help="a Markdown file for the card: training data, accuracy, licence")
 
 
-def _describe(parser: argparse.ArgumentParser) -> None:
-    """Options that describe the checkpoint, where its file does not or is wrong."""
-
-    def option(name: str, help: str, **more: object) -> None:
-        parser.add_argument(name, help=help, **more)  # type: ignore[arg-type]
-
-    option("--arch", "the network to expect (seresnet50), or the library that defines it (timm:mobilenetv3_small_100)")
-    option(
-        "--format", "format of the tensor names (default: detected)", choices=[known.name for known in formats.FORMATS]
-    )
-    option("--weights", "which weights to take from a file with several sets, e.g. state_dict")
-    option("--skip-objects", "leave out objects that are no tensors instead of refusing the file", action="store_true")
-    option(
-        "--variant",
-        "of the ResNet: where blocks stride and how shortcuts pool",
-        choices=("A", "B", "C", "D"),
-    )
-    option(
-        "--stem",
-        "the first convolution; a file does not show the stride of a 3x3",
-        choices=("7x7", "3x3s2", "3x3s1", "deep"),
-    )
-    option("--se-place", "place of the SE block in its residual unit", choices=("standard", "pre", "post", "identity"))
-    option("--size", "side of the network's input, in pixels", type=_pixels)
-    option(
-        "--resize",
-        "resize the shorter side to --resize-to, or squash both sides to it",
-        choices=("short_side", "squash"),
-    )
-    option("--resize-to", "size before the centre crop, in pixels", type=_pixels)
-    option("--interpolation", "interpolation of the resize", choices=("bilinear", "bicubic"))
-    option("--mean", "R,G,B as in the training code, e.g. 0.485,0.456,0.406", type=_triple)
-    option("--std", "R,G,B on the same scale", type=_triple)
-    option("--scale", "largest pixel value in training (default: guessed from --mean)", type=int, choices=(1, 255))
-    option("--bgr", "the network takes channels in the order blue, green, red", action=argparse.BooleanOptionalAction)
-    option("--labels", f"{', '.join(labelsets.SETS)}, or a file with one class per line, in output order")
-
-
-def _options(arguments: argparse.Namespace) -> ConvertOptions:
-    """The options on the command line, with the defaults of the others."""
-    names = {field.name for field in dataclasses.fields(ConvertOptions)}
-    return ConvertOptions(
-        **{name: value for name, value in vars(arguments).items() if name in names and value is not None}
-    )
-
-
 class _Renamed(argparse.Action):
     """An option's old name. It still works in this release, with a warning."""
 
@@ -186,12 +139,6 @@ class _Renamed(argparse.Action):
         new = f"--{self.dest.replace('_', '-')}"
         log.warning("%s is now named %s: the old name stops working in the next release", option, new)
         setattr(told, self.dest, value)
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty: give a path")
-    return Path(text)
 
 
 def _positive(text: str) -> int:
@@ -205,17 +152,3 @@ def _precisions(text: str) -> tuple[str, ...]:
     if unknown := set(chosen) - set(precisions.KNOWN):
         raise argparse.ArgumentTypeError(f"{min(unknown)!r} is none of {', '.join(precisions.KNOWN)}")
     return chosen
-
-
-def _pixels(text: str) -> int:
-    if not text.isdecimal() or not 8 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels from 8 to 4096")
-    return int(text)
-
-
-def _triple(text: str) -> tuple[float, float, float]:
-    try:
-        first, second, third = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, e.g. 0.485,0.456,0.406") from None
-    return first, second, third

@@ -30,7 +30,7 @@ from bundle.probe import Probe
 from export import triton_files
 from export.card import card
 from export.errors import ExportError
-from export.graphs import graph, int8
+from export.graphs import graph, inner_tensors, int8
 from export.graphs.graph import ServedNetwork
 from export.options import ConvertOptions, preprocessing
 from export.precisions import AddedPrecision, RefusedPrecision, add_precisions
@@ -148,6 +148,14 @@ def architecture(trained: Trained, network: ServedNetwork, size: int) -> Archite
     )
 
 
+def _with_gates(architecture: Architecture, model: bytes) -> Architecture:
+    gates = inner_tensors.gates(model, [block.name for block in architecture.se_blocks])
+    blocks = zip(architecture.se_blocks, gates, strict=True)
+    return dataclasses.replace(
+        architecture, se_blocks=tuple(dataclasses.replace(block, gate=gate) for block, gate in blocks)
+    )
+
+
 def _multiply_adds(trained: Trained, network: ServedNetwork, size: int) -> int:
     try:
         return complexity.multiply_adds(network.network, size, size)
@@ -199,7 +207,7 @@ def _write(
         name=options.name or conversion.trained.design.name,
         version="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        architecture=architecture(conversion.trained, conversion.served, conversion.transform.size),
+        architecture=_with_gates(architecture(conversion.trained, conversion.served, conversion.transform.size), model),
         source=Source(source.file, source.sha256, layout, source.taken, conversion.url),
         preprocessing=conversion.preprocessing,
         labels=LabelsRow(conversion.label_set, len(conversion.labels), labels.sha256(table)),
@@ -207,6 +215,7 @@ def _write(
         parity=(*parity, *(row for one in added for row in one.rows)),
         probe_sha256=hashlib.sha256(probe_file).hexdigest(),
         tools={tool: version(tool) for tool in ("sesame", "torch", "onnx", "onnxscript", "onnxruntime")},
+        head=inner_tensors.head(model),
     )
     text = card(manifest, notes)
     contents = {"labels.tsv": table.encode(), "probe.npz": probe_file, "CARD.md": text.encode()}

@@ -114,10 +114,17 @@ def _of_graph(path: Path) -> Facts:
         "inputs": [f"{value.name} {shapes[value.name]}" for value in model.graph.input],
         "outputs": [f"{value.name} {shapes[value.name]}" for value in model.graph.output],
         "parameters": sum(math.prod(tensor.dims) for tensor in model.graph.initializer),
-        "macs": sum(_multiply_adds(node, shapes) for node in model.graph.node),
+        **_macs(model, shapes),
         "nodes": dict(kinds.most_common()),
         "se_blocks": [{"name": name} for name in blocks],
     }
+
+
+def _macs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | str]]) -> Facts:
+    """Nothing for a graph whose height and width are open."""
+    if any(isinstance(size, str) for value in model.graph.input for size in shapes[value.name][1:]):
+        return {}
+    return {"macs": sum(_multiply_adds(node, shapes) for node in model.graph.node)}
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, list[int | str]]:

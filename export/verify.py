@@ -18,7 +18,7 @@ from bundle.parity import AGREEMENT, MAX_DLOGP, MAX_DP
 from bundle.probe import Probe
 from export import triton_files
 from export.errors import ExportError
-from export.graphs import int8, to_16bit
+from export.graphs import inner_tensors, int8, to_16bit
 from export.progress import Progress
 from export.proving import reference_runs
 
@@ -81,6 +81,7 @@ def _checks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"sha256 of {file}", lambda file=file, sha256=sha256: _hash(folder / file, sha256)  # type: ignore[misc]
     yield "labels", lambda: _labels(folder, manifest)
     yield "probe", lambda: _probe(folder, manifest)
+    yield "inner tensors", lambda: _inner_tensors(folder, manifest)
     for graph in manifest.graphs:
         yield f"graph {graph.file}", lambda graph=graph: _graph(folder / graph.file, manifest)  # type: ignore[misc]
         if graph.precision == "int8":
@@ -136,6 +137,18 @@ def _probe(folder: Path, manifest: Manifest) -> str:
     probe = Probe.from_bytes((folder / "probe.npz").read_bytes())
     probe.check_shapes(manifest.preprocessing.height, manifest.preprocessing.width, manifest.labels.classes)
     return f"{len(probe.pixels)} images"
+
+
+def _inner_tensors(folder: Path, manifest: Manifest) -> str:
+    """Compare the tensors that explanations read with those that the fp32 graph has."""
+    blocks = manifest.architecture.se_blocks
+    if not manifest.head and not any(block.gate for block in blocks):
+        return "none are named: the bundle cannot be explained; export it again for that"
+    model = next((folder / graph.file).read_bytes() for graph in manifest.graphs if graph.precision == "fp32")
+    found = inner_tensors.head(model), tuple(inner_tensors.gates(model, [block.name for block in blocks]))
+    if found != (manifest.head, tuple(block.gate for block in blocks)):
+        raise BundleError("The manifest names other gates or another head than the graph has: export the bundle again.")
+    return f"{sum(block.gate is not None for block in blocks)} gates, {'a' if manifest.head else 'no'} linear head"
 
 
 def _graph(path: Path, manifest: Manifest) -> str:

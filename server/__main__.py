@@ -1,11 +1,12 @@
-"""`python -m server`: reads the settings and runs the app, or `doctor`, which reports what the machine has."""
+"""`python -m server`: reads the settings and runs the app, `doctor` (what the machine has) or `classify` (photos)."""
 
 import argparse
 import asyncio
 import logging
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from server import options
 from server.host import process
@@ -29,17 +30,25 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
     """Exit codes: 0 all admitted work was answered, 1 some was not, 2 the settings cannot be used, 3 a model cannot be
     loaded, 70 an engine hangs. Measurements pass their own `compose`, and the module of their own `children`.
     """
+    if sys.argv[1:2] == ["classify"]:
+        _classify(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
     parser.add_argument(
         "command",
         nargs="?",
         default="serve",
-        choices=("serve", "doctor"),
-        help="serve (default), or doctor: report which engines work on this machine, and how fast",
+        choices=("serve", "doctor", "classify"),
+        help="serve (default); doctor: report which engines work on this machine, and how fast; or classify: photos "
+        "without a running server (`classify --help` lists its options)",
     )
     options.add_options(parser)
-    given = vars(parser.parse_args())
+    parsed, unknown = parser.parse_known_args()
+    given = vars(parsed)
     command = given.pop("command")
+    if command == "classify":
+        parser.error("classify comes first: python -m server classify PHOTO … --model-repository FOLDER")
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         chosen = options.read(given, os.environ)
     except SettingsError as error:
@@ -49,6 +58,13 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
         logs.end_process(_report(chosen))
     fronts = front_count(chosen, os.environ)
     logs.end_process(_serve_tree(chosen, fronts, children) if fronts else _serve(chosen, compose, logs))
+
+
+def _classify(arguments: Sequence[str]) -> NoReturn:
+    """Classify photos here, and end the process."""
+    from server.offline import command
+
+    command.main(arguments, os.environ)
 
 
 def _report(chosen: Settings) -> int:

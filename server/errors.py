@@ -27,6 +27,7 @@ class Code(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     ANIMATED = "animated"
     DECODE_LIMIT = "decode_limit"
+    NOT_EXPLAINABLE = "not_explainable"
     QUEUE_FULL = "queue_full"
     ENGINE_FAILED = "engine_failed"
     INTERNAL = "internal"

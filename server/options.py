@@ -19,9 +19,13 @@ _RENAMED = {"bundles": "model_repository"}
 """Old names of settings, and the new ones. The old ones still work in this release, with a warning."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add one option for each setting. A switch that is on by default is turned off by `--no-…`."""
+def add_options(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:
+    """Add one option for each setting, or for those of these names. A switch that is on by default is turned off by
+    `--no-…`.
+    """
     for field in dataclasses.fields(Settings):
+        if names is not None and field.name not in names:
+            continue
         option = _option(field.name)
         help = f"{field.metadata['help']} (default: {_default(field)}; {_variable(field.name)})"
         if field.type is bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,6 +167,35 @@ class Classifier:
         except TimeoutError:
             raise too_late() from None
         return Inferred(ready, waiters)
+
+    @asynccontextmanager
+    async def admitted(self, photo: bytes, options: RequestOptions) -> AsyncIterator[ReadyModel]:
+        """Admits one photo that is worked on in the body of the context, and not by the engine.
+
+        Raises ServingError as `classify` does, and cancels the body at the deadline.
+        """
+        self._choose_model(options)
+        try:
+            async with asyncio.timeout_at(options.deadline_s) as timeout:
+                (examined,) = await self._decoders.examine([photo], options.caller)
+                if isinstance(examined.header, ServingError):
+                    raise examined.header.fresh()
+                ready, (permit,) = await self._admit([examined], options)
+                outcome: str = Code.INTERNAL
+                try:
+                    yield ready
+                    outcome = OK
+                except ServingError as error:
+                    outcome = error.code
+                    raise
+                except asyncio.CancelledError:
+                    outcome = Code.DEADLINE if timeout.expired() else GONE
+                    raise
+                finally:
+                    permit.release()
+                    ready.metrics.outcome(outcome)
+        except TimeoutError:
+            raise too_late() from None
 
     async def _examine(self, images: Images, caller: Caller) -> Sequence[Photo] | Pixels:
         return images if isinstance(images, np.ndarray) else await self._decoders.examine(images, caller)

@@ -77,6 +77,7 @@ class Settings:
     decode_limit_s: int = _setting(10, "an image that takes longer to decode is rejected", 1, 3600)
     default_timeout_ms: int = _setting(30_000, "time limit of requests that set none", 1, 600_000)
     max_timeout_ms: int = _setting(60_000, "longest time limit that a request may set", 1, 600_000)
+    explain: bool = _setting(True, "answer POST /explain, in a process of its own that is started by the first of them")
     drain_delay_s: int = _setting(0, "time to accept more requests after SIGTERM, while not ready", 0, 3600)
     drain_limit_s: int = _setting(30, "time for admitted requests to be answered after that", 0, 3600)
     log_level: str = _setting("info", "debug, info, warning or error")

@@ -111,8 +111,11 @@ async def test_the_routes_in_the_guide_are_those_of_the_api(demo: Path) -> None:
 
 
 def test_the_options_of_the_export_in_the_guides_are_all_there_are() -> None:
-    known = {name: options("export", name) for name in ("convert", "diagnose", "inspect", "verify", "build-engine")}
-    guides = "".join(map(page, ("docs/checkpoints.md", "docs/precisions.md", "docs/gpu.md")))
+    known = {
+        name: options("export", name)
+        for name in ("convert", "diagnose", "inspect", "verify", "features", "build-engine")
+    }
+    guides = "".join(map(page, ("docs/checkpoints.md", "docs/detectors.md", "docs/precisions.md", "docs/gpu.md")))
     told = set(re.findall(r"--[a-z][a-z-]+", guides))
     assert told == set.union(*known.values())
 
@@ -121,6 +124,12 @@ def test_the_options_of_the_server_in_the_guides_exist() -> None:
     of_others = {"--data-binary", "--json"}  # curl's
     told = set(re.findall(r"--[a-z][a-z-]+", "".join(map(page, ("docs/operating.md", "docs/rest.md")))))
     assert told - of_others <= options("server")
+
+
+def test_the_options_of_classify_in_its_guide_are_its_own_and_exist() -> None:
+    own = {"--model", "--version", "--top-k", "--json", "--csv"}
+    told = set(re.findall(r"--[a-z][a-z-]+", page("docs/classify.md"))) - {"--help"}
+    assert own <= told <= options("server", "classify")
 
 
 @pytest.mark.parametrize("path", _PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))

@@ -8,6 +8,9 @@ from bundle.headers.webp import read_webp
 
 _READERS = {"JPEG": read_jpeg, "PNG": read_png, "WEBP": read_webp}
 _MAGICS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8", "BMP": b"BM", "PDF": b"%PDF"}
+SIGNATURE_BYTES = 12
+"""So many bytes from the beginning of a file tell its format."""
+
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
 
 _BLOCK_PIXELS = 64
@@ -15,6 +18,11 @@ _BLOCK_PIXELS = 64
 the header is false, and a decoder would fill the rest with grey."""
 
 _BYTES_A_PIXEL = 4  # memory that a decode may use for each of `max_pixels`; an RGB image uses as much in Pillow
+
+
+def is_photo(beginning: bytes) -> bool:
+    """Whether a file that begins so says that it is of an accepted format. `beginning`: `SIGNATURE_BYTES` or more."""
+    return _kind(beginning) in _READERS
 
 
 def read_header(encoded: bytes, max_pixels: int) -> Header:

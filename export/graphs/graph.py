@@ -4,6 +4,7 @@ import logging
 import re
 import warnings
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import onnx
 import torch
@@ -52,26 +53,35 @@ def to_onnx(served: ServedNetwork, height: int, width: int) -> bytes:
     block `<block>/se/…`. Raises onnx.checker.ValidationError if the exporter produced something invalid.
     """
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+    model = traced(served, example, {0: "batch"}, INPUT, [OUTPUT])
+    _read_pixels_once(model)
+    name_nodes(model, served.network)
+    return serialize(model)
+
+
+def traced(
+    module: nn.Module, example: Tensor, dynamic: Mapping[int, str], taken: str, given: Sequence[str]
+) -> onnx.ModelProto:
+    """What torch's exporter makes of a module that takes one tensor, with the input `taken` and the outputs `given`.
+
+    `dynamic` names the dimensions of the input that are left open. The nodes have the exporter's own names and notes.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter and its libraries
         program = torch.onnx.export(
-            served,
+            module,
             (example,),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[taken],
+            output_names=list(given),
+            dynamic_shapes=({place: torch.export.Dim(name) for place, name in dynamic.items()},),
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing. This is a bug.")
-    model = program.model_proto
-    _read_pixels_once(model)
-    _name_nodes(model, {name for name, _, _ in se_modules(served.network)})
-    _strip(model)
-    return serialize(model)
+    return program.model_proto
 
 
 def _read_pixels_once(model: onnx.ModelProto) -> None:
@@ -86,17 +96,22 @@ def _read_pixels_once(model: onnx.ModelProto) -> None:
         model.graph.node.insert(0, first)
 
 
-def _name_nodes(model: onnx.ModelProto, se_modules: set[str]) -> None:
-    """Name nodes after the module they come from: `layer1.0/se/fc1/Conv`, `layer1.0.bn1/Conv`, `Softmax`."""
+def name_nodes(model: onnx.ModelProto, network: nn.Module) -> None:
+    """Name nodes after the module they come from: `layer1.0/se/fc1/Conv`, `layer1.0.bn1/Conv`, `Softmax`.
+
+    `network` is the traced module's own `network`. The exporter's notes, which say where nodes come from, are removed.
+    """
+    blocks = {name for name, _, _ in se_modules(network)}
     used: Counter[str] = Counter()
     for node in model.graph.node:
         module = _module(node)
-        block = next((se for se in se_modules if module == se or module.startswith(f"{se}.")), None)
+        block = next((se for se in blocks if module == se or module.startswith(f"{se}.")), None)
         if block is not None:
             module = "/".join(filter(None, [block_name(block), "se", module.removeprefix(block).lstrip(".")]))
         name = f"{module}/{node.op_type}" if module else node.op_type
         used[name] += 1
         node.name = name if used[name] == 1 else f"{name}_{used[name]}"
+    _strip(model)
 
 
 def _module(node: onnx.NodeProto) -> str:

@@ -71,10 +71,16 @@ class SEResNet(nn.Module):
         self.fc = nn.Linear(spec.stages[-1][-1].outputs, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.maps(x, self.stages)[-1].mean((2, 3)))
+
+    def maps(self, x: Tensor, stages: int) -> list[Tensor]:
+        """What each of the first stages gives for normalised images: (n, channels, rows, columns), one per stage."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
-        for number in range(1, self.stages + 1):
+        maps = []
+        for number in range(1, stages + 1):
             x = self.get_submodule(f"layer{number}")(x)
-        return self.fc(x.mean((2, 3)))
+            maps.append(x)
+        return maps
 
 
 def _stem(spec: SEResNetSpec) -> nn.Module:

@@ -21,8 +21,21 @@ async def to_nobody(entry: Entry, loaded: Loaded) -> None:
     """In one process, nobody else has to know."""
 
 
+def load(loader: Loader, entry: Entry) -> Loaded:
+    """Load an entry's files as they are now. Takes seconds: call it in a thread. Raises BundleError or EngineFailed, or
+    whatever a runtime raises.
+    """
+    loaded = loader.load(entry.path)
+    manifest = loaded.bundle.manifest
+    if (manifest.name, manifest.version) != (entry.name, entry.version):
+        raise BundleError(
+            f"The manifest names itself {manifest.name}/{manifest.version}: keep the folder as it was exported."
+        )
+    return loaded
+
+
 class Activator:
-    """Runs on the event loop; only `_load` runs in the loading thread."""
+    """Runs on the event loop; only `load` runs in the loading thread."""
 
     def __init__(self, loader: Loader, threads: Threads, offer: Offer = to_nobody) -> None:
         """`offer` returns when all who answer requests can do so with the loaded version; raises BundleError where they
@@ -41,7 +54,7 @@ class Activator:
         """
         entry.begin()
         try:
-            loaded = await self._threads.run(self._load, entry)
+            loaded = await self._threads.run(load, self._loader, entry)
             await self._offer(entry, loaded)
         except Exception as error:  # a runtime may raise anything for a graph that it cannot run
             known = isinstance(error, BundleError | EngineFailed)
@@ -73,15 +86,6 @@ class Activator:
     def batcher(self, ready: ReadyModel) -> Batcher:
         """The queue of a model that serves, or answers its last requests."""
         return self._in_use[ready]
-
-    def _load(self, entry: Entry) -> Loaded:
-        loaded = self._loader.load(entry.path)
-        manifest = loaded.bundle.manifest
-        if (manifest.name, manifest.version) != (entry.name, entry.version):
-            raise BundleError(
-                f"The manifest names itself {manifest.name}/{manifest.version}: keep the folder as it was exported."
-            )
-        return loaded
 
     def _retire(self, ready: ReadyModel, message: str = "") -> "asyncio.Task[None]":
         async def retire() -> None:

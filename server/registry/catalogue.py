@@ -13,6 +13,8 @@ _WHY_NOT = {
     State.UNLOADED: "is not loaded in this version: see /models for those that are",
 }
 
+_NAMED = 10  # versions that an error names, the newest
+
 
 class AliasTable(Protocol):
     """What aliases stand for."""
@@ -56,21 +58,29 @@ class Catalogue:
         if version:
             if not (version.isascii() and version.isdecimal()):
                 raise ServingError(Code.MALFORMED, "A version must be a whole number, such as 1.")
+            known = ", ".join(entry.version for entry in candidates[-_NAMED:])
             candidates = [entry for entry in candidates if entry.version == version]
             if not candidates:
-                raise ServingError(Code.UNKNOWN_MODEL, f"The model has no version {version[:20]}: see /models.")
+                raise ServingError(
+                    Code.UNKNOWN_MODEL, f"The model has no version {version[:20]}: choose one of {known}."
+                )
         return candidates
 
     def pick(self, name: str, version: str) -> ReadyModel:
         """The model version that a request means; raises ServingError where it is unknown, unclear or not ready."""
-        target = self._target(name or self._only_model(), version)
-        candidates = self.matching(target.model, target.version)
+        candidates = self.meant(name, version)
         ready = [entry.ready for entry in candidates if entry.ready]
         if not ready:
             states = {entry.state for entry in candidates}
             what = next(what for state, what in _WHY_NOT.items() if state in states)
             raise ServingError(Code.NOT_READY, f"The model '{candidates[0].name}' {what}.", retry_after_s=1)
         return ready[-1]
+
+    def meant(self, name: str, version: str) -> list[Entry]:
+        """The versions that a request may mean, ready or not, ascending; raises ServingError where there is none, or
+        where several models are there and none is named.
+        """
+        return self.resolve(name or self._only_model(), version)
 
     def resolve(self, name: str, version: str) -> list[Entry]:
         """The versions that a model's name or an alias stands for, ascending. Raises as `matching` does."""

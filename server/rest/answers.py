@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from bundle.predictions import Vote
+from bundle.predictions import Prediction, Vote
 from server.errors import ServingError
 from server.registry.aliases import ModelVersion
 from server.registry.catalogue import Catalogue
@@ -46,24 +46,22 @@ def _classification(classified: Classified, many: bool) -> dict[str, Any]:
     (outcome,) = classified.outcomes
     if isinstance(outcome, ServingError):
         raise outcome.fresh()
-    return _photo(classified, outcome)
+    return photo_part(classified, outcome)
 
 
 def _result(classified: Classified, outcome: Answer | ServingError) -> dict[str, Any]:
     if isinstance(outcome, ServingError):
         problem = problem_document(outcome)
         return {"error": {"status": problem.status, "code": problem.code, "detail": problem.detail}}
-    return _photo(classified, outcome)
+    return photo_part(classified, outcome)
 
 
-def _photo(classified: Classified, answer: Answer) -> dict[str, Any]:
+def photo_part(classified: Classified, answer: Answer) -> dict[str, Any]:
+    """A Classification."""
     return {
         "model": classified.model,
         "version": classified.version,
-        "predictions": [
-            {"index": best.index, "id": best.id, "label": best.label, "probability": best.probability}
-            for best in answer.predictions
-        ],
+        "predictions": [prediction_part(best) for best in answer.predictions],
         **_group(answer.vote),
         "timing_ms": {
             "decode": round(answer.decode_ms, 3),
@@ -73,6 +71,11 @@ def _photo(classified: Classified, answer: Answer) -> dict[str, Any]:
         },
         "batch": answer.batch,
     }
+
+
+def prediction_part(best: Prediction) -> dict[str, Any]:
+    """A ClassPrediction."""
+    return {"index": best.index, "id": best.id, "label": best.label, "probability": best.probability}
 
 
 def _group(vote: Vote | None) -> dict[str, Any]:

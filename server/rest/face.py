@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
+from server.explaining.explainer import Explainer
 from server.health import Health
 from server.lifecycle import Phase
 from server.metrics import Metrics
@@ -23,6 +24,7 @@ from server.rest.docs.app import DocumentedApp
 from server.rest.docs.page import docs_page
 from server.rest.envelope import Envelope
 from server.rest.error_handlers import ErrorHandlers
+from server.rest.explain import ExplainRoute
 from server.rest.head import HeadAsGet
 from server.rest.openinference.answers import InferenceError
 from server.rest.openinference.app import PREFIX, OpenInferenceApp
@@ -49,9 +51,10 @@ class RestFace:
         admin: AdminFace | None,
         exposition: Callable[[], Awaitable[bytes]],
         open_inference: OpenInference,
+        explainer: Explainer | None,
     ) -> None:
-        """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes.
-        `exposition`: the metrics as text.
+        """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes, without
+        `explainer` no `/explain`. `exposition`: the metrics as text.
         """
         self._catalogue = catalogue
         self._health = health
@@ -70,7 +73,13 @@ class RestFace:
         if admin:
             admin.add_routes(app)
         errors.install(app)
-        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, HeadAsGet(app))))
+        routed: ASGIApp = Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, HeadAsGet(app)))
+        if explainer:
+            explain = ExplainRoute(explainer, classifier.limits, face_metrics, budget, self._receiver, aside, errors)
+            operation = operations.explain(classifier.limits.max_timeout_s)
+            app.add_api_route("/explain", explain.explain, methods=["POST"], **operation)
+            routed = Shortcut("POST", "/explain", explain, routed)
+        self.app: ASGIApp = Envelope(routed)
 
     def _add_routes(self, app: DocumentedApp, classify: dict[str, Any]) -> None:
         app.add_api_route("/classify", self._classify.classify, methods=["POST"], **classify)

@@ -3,11 +3,14 @@
 import time
 from typing import ClassVar
 
+from explain.explanation import Wanted
 from server.errors import Code, ServingError
+from server.explaining.explainer import Explainer
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.registry.catalogue import Catalogue
 from server.rpc import messages, requests
 from server.rpc.calls import Calls, Handler, parser
+from server.rpc.explanations import explain_response
 from server.rpc.requests import PhotoRequest
 from server.rpc.status import Context
 from server.rpc.streams import Streams
@@ -17,8 +20,9 @@ from server.service import RequestOptions
 class ClassifyService:
     NAME: ClassVar[str] = "sesame.v1.ImageClassifier"
 
-    def __init__(self, calls: Calls, catalogue: Catalogue) -> None:
+    def __init__(self, calls: Calls, catalogue: Catalogue, explainer: Explainer | None) -> None:
         self._calls = calls
+        self._explainer = explainer
         self._catalogue = catalogue
         self._photos = Streams(
             calls.receiver,
@@ -31,7 +35,9 @@ class ClassifyService:
 
     def handlers(self) -> dict[str, Handler]:
         """By the names of their methods."""
+        explain = {"Explain": self._calls.unary(requests.parse_explain, self._explain, counted=True)}
         return {
+            **(explain if self._explainer else {}),
             "Classify": self._calls.unary(requests.parse, self._classify, counted=True),
             "ClassifyStream": self._calls.streaming(self._photos),
             "ListModels": self._calls.unary(parser(pb.ListModelsRequest), self._list_models),
@@ -44,6 +50,16 @@ class ClassifyService:
     async def _classify(self, request: PhotoRequest, context: Context, deadline_s: float) -> pb.ClassifyResponse:
         caller = self._calls.callers.of(context.peer(), request.priority)
         return await self._answer(request, request.options(caller, deadline_s))
+
+    async def _explain(
+        self, request: tuple[PhotoRequest, Wanted], context: Context, deadline_s: float
+    ) -> pb.ExplainResponse:
+        assert self._explainer, "without it the method is not offered. This is a bug."
+        photo, wanted = request
+        _require_image(photo)
+        caller = self._calls.callers.of(context.peer(), photo.priority)
+        explained = await self._explainer.explain(photo.image, photo.options(caller, deadline_s), wanted)
+        return explain_response(photo.id, explained)
 
     async def _list_models(self, request: pb.ListModelsRequest, _: Context, deadline_s: float) -> pb.ListModelsResponse:
         return messages.models(self._catalogue)
@@ -59,13 +75,17 @@ class ClassifyService:
             return pb.StreamResponse(id=request.id, error=pb.Error(code=error.code.value, detail=error.detail))
 
     async def _answer(self, request: PhotoRequest, options: RequestOptions) -> pb.ClassifyResponse:
-        if not request.image:
-            raise ServingError(Code.MALFORMED, "The field 'image' is empty: send a photo in it.")
+        _require_image(request)
         classified = await self._calls.classifier.classify([request.image], options)
         began_s = time.monotonic()
         response = messages.response(request.id, classified)
         classified.ready.metrics.took("respond", time.monotonic() - began_s)
         return response
+
+
+def _require_image(request: PhotoRequest) -> None:
+    if not request.image:
+        raise ServingError(Code.MALFORMED, "The field 'image' is empty: send a photo in it.")
 
 
 def _parse_with_size(serialized: bytes) -> tuple[PhotoRequest, int]:

@@ -1,5 +1,6 @@
 """Messages: the service's outcomes and the catalogue's models as protobuf."""
 
+from bundle.predictions import Prediction
 from server.errors import ServingError
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.registry.catalogue import Catalogue
@@ -16,10 +17,7 @@ def response(request_id: str, classified: Classified) -> pb.ClassifyResponse:
         id=request_id,
         model=classified.model,
         version=classified.version,
-        predictions=[
-            pb.Prediction(index=best.index, id=best.id, label=best.label, probability=best.probability)
-            for best in answer.predictions
-        ],
+        predictions=[prediction(best) for best in answer.predictions],
         group=_group(answer),
         timing=pb.Timing(
             decode_ms=answer.decode_ms,
@@ -29,6 +27,10 @@ def response(request_id: str, classified: Classified) -> pb.ClassifyResponse:
             batch=answer.batch,
         ),
     )
+
+
+def prediction(best: Prediction) -> pb.Prediction:
+    return pb.Prediction(index=best.index, id=best.id, label=best.label, probability=best.probability)
 
 
 def _group(answer: Answer) -> pb.Group | None:

@@ -6,12 +6,14 @@ thread and does not hold up the event loop.
 
 from dataclasses import dataclass
 
+from explain.explanation import Wanted
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.rpc.calls import parser
 from server.scheduling.fair_queue import Caller, Priority
 from server.service import RequestOptions
 
 _parse = parser(pb.ClassifyRequest)
+_parse_explain = parser(pb.ExplainRequest)
 _PRIORITY = {pb.INTERACTIVE: Priority.INTERACTIVE, pb.BULK: Priority.BULK}
 
 
@@ -34,7 +36,17 @@ class PhotoRequest:
 
 def parse(serialized: bytes) -> PhotoRequest:
     """Raises ServingError MALFORMED for bytes that are no ClassifyRequest."""
-    message = _parse(serialized)
+    return _photo_request(_parse(serialized))
+
+
+def parse_explain(serialized: bytes) -> tuple[PhotoRequest, Wanted]:
+    """Raises ServingError MALFORMED for bytes that are no ExplainRequest."""
+    message = _parse_explain(serialized)
+    index = message.class_index if message.HasField("class_index") else None
+    return _photo_request(message.photo), Wanted(class_index=index, overlay=message.overlay, gates=message.all_gates)
+
+
+def _photo_request(message: pb.ClassifyRequest) -> PhotoRequest:
     return PhotoRequest(
         image=message.image,
         model=message.model,

@@ -20,6 +20,7 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.TOO_MANY_PIXELS: grpc.StatusCode.INVALID_ARGUMENT,
     Code.ANIMATED: grpc.StatusCode.INVALID_ARGUMENT,
     Code.DECODE_LIMIT: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.NOT_EXPLAINABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Code.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.ENGINE_FAILED: grpc.StatusCode.INTERNAL,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,

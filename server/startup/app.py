@@ -60,6 +60,8 @@ class App:
         on_listening(http_port, grpc_port)
         code = await self._live()
         drained = await self._drain(http)
+        if self.parts.explainer:
+            await self.parts.explainer.close()
         self.parts.backend.close()
         self.parts.decoders.close()
         self.parts.aside.close()
@@ -167,7 +169,10 @@ class App:
     async def _wait_until_idle(self, limit_s: float) -> bool:
         """Returns True when all admitted work is answered, False where it takes longer than the limit."""
         try:
-            await asyncio.wait_for(self.parts.backend.idle(), limit_s)
+            async with asyncio.timeout(limit_s):
+                await self.parts.backend.idle()
+                if self.parts.explainer:
+                    await self.parts.explainer.idle()
         except TimeoutError:
             return False
         return True

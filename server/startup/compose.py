@@ -9,9 +9,10 @@ from prometheus_client import CollectorRegistry
 from server import triton_metrics
 from server.backend import Backend
 from server.decoding.decoders import Decoders
+from server.explaining.explainer import Explainer
+from server.explaining.worker_process import WorkerProcess
 from server.health import Health
 from server.host import cores
-from server.host.cores import Shares
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
 from server.openinference.inference import Inference
@@ -26,6 +27,7 @@ from server.rpc import RpcFace
 from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
@@ -49,6 +51,7 @@ class Parts:
     connections: Connections
     rest: RestFace
     rpc: RpcFace
+    explainer: Explainer | None
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
@@ -87,7 +90,7 @@ class _Ground:
         self.metrics = Metrics(CollectorRegistry())
         self.lifecycle = Lifecycle()
         self.aside = Threads(1, "aside")
-        self.decoders = _decoders(settings, self.shares, self.aside)
+        self.decoders = compose_decoders(settings, self.shares, self.aside)
 
 
 def _with_faces(
@@ -114,25 +117,27 @@ def _with_faces(
     open_inference = OpenInference(
         inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
     )
-    rpc = RpcFace(classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, shared_port)
+    explainer = _explainer(settings, classifier)
+    rpc = RpcFace(
+        classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, shared_port
+    )
     admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
     rest = RestFace(
-        classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference
-    )
+        classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
+        explainer,
+    )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
-    return Parts(settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc)
-
-
-def _decoders(settings: Settings, shares: Shares, aside: Threads) -> Decoders:
-    return Decoders(
-        shares.decode,
-        aside,
-        settings.max_image_bytes,
-        settings.max_pixels,
-        settings.exact_pixels,
-        settings.decode_limit_s,
+    return Parts(
+        settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer
     )
+
+
+def _explainer(settings: Settings, classifier: Classifier) -> Explainer | None:
+    if not settings.explain:
+        return None
+    worker = WorkerProcess(settings.engine_limit_s)
+    return Explainer(classifier, worker, settings.max_pixels, settings.exact_pixels)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -1,34 +1,30 @@
 """Compose models: builds the parts that know, load and run models, and connects them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bundle.files import Bundle
 from server.engines import table
-from server.engines.choice import Choice, Chooser
-from server.engines.machine import Machine
-from server.engines.measurements import MeasurementCache
 from server.engines.table import Kind
-from server.engines.timings import Timings
 from server.host.cores import Shares
 from server.metrics import Metrics
 from server.registry.activator import Activator, Offer, to_nobody
 from server.registry.deployer import Deployer
-from server.registry.loader import Decoding, Loader, QueueLimits
+from server.registry.loader import Decoding, QueueLimits
 from server.registry.plan_builds import PlanBuilds, commands
 from server.registry.registry import Registry
 from server.registry.repository import Repository
 from server.scheduling.device import Device
 from server.scheduling.threads import Threads
 from server.settings import Settings
+from server.startup.compose_loader import Choose, compose_devices, compose_loader, compose_machine
 from server.watch import EngineWatch
 from trt.gpus import Gpu, NoGpu, gpus
-from trt.store import Store, resolved
+from trt.store import resolved
 
 log = logging.getLogger(__name__)
 
-Choose = Callable[[Bundle], Choice]
+__all__ = ["Choose", "Models", "compose_models", "usable_gpus"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def compose_models(
     `offer`: see `Activator`.
     """
     gpus = usable_gpus(settings.engine) if gpus is None else gpus
-    devices = _devices(gpus)
+    devices = compose_devices(gpus)
     registry = _registry(settings, choose, gpus, shares, devices, decoding, metrics, offer)
     return Models(registry, EngineWatch(list(devices.values()), registry.repository, settings.engine_limit_s))
 
@@ -70,13 +66,6 @@ def usable_gpus(engine: str) -> Sequence[Gpu]:
         return []
 
 
-def _devices(gpus: Sequence[Gpu]) -> dict[Kind, Device]:
-    devices: dict[Kind, Device] = {"cpu": Device("cpu")}
-    if gpus:
-        devices["gpu"] = Device("gpu", len(gpus))
-    return devices
-
-
 def _registry(
     settings: Settings,
     choose: Choose | None,
@@ -87,14 +76,11 @@ def _registry(
     metrics: Metrics,
     offer: Offer,
 ) -> Registry:
-    cache_dir = resolved(settings.cache_dir)
-    machine = Machine(shares.engine, gpus, Store(cache_dir), settings.max_batch)
-    chooser = Chooser(machine, settings.engine, settings.precision, MeasurementCache(cache_dir / "choices.json"))
-    timings = Timings(MeasurementCache(cache_dir / "batches.json"), shares.engine, tuple(gpu.name for gpu in gpus))
+    machine = compose_machine(settings, shares, gpus)
     limits = QueueLimits(
         settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images
     )
-    loader = Loader(choose or chooser, devices, decoding, limits, metrics, timings.measure)
+    loader = compose_loader(settings, machine, devices, decoding, limits, metrics, choose)
     repository = Repository(settings.model_repository, settings.default_model, metrics)
     threads = Threads(1, "load")
     activator = Activator(loader, threads, offer)
@@ -104,6 +90,6 @@ def _registry(
         deployer,
         lambda engine: settings.build_plans and machine.could_have_plans(settings.engine, engine),
         machine.has_plans,
-        commands(gpus, settings.max_batch, settings.precision, cache_dir),
+        commands(gpus, settings.max_batch, settings.precision, resolved(settings.cache_dir)),
     )
     return Registry(repository, activator, deployer, plan_builds, settings.watch_s, settings.keep_going)

@@ -94,6 +94,12 @@ def one_label_less(folder: Path) -> None:
     told(folder, labels=dataclasses.replace(manifest.labels, sha256=sha256))
 
 
+def with_gates(folder: Path, name: Callable[[str | None], str | None]) -> None:
+    architecture = Manifest.from_json((folder / "manifest.json").read_text()).architecture
+    blocks = tuple(dataclasses.replace(block, gate=name(block.gate)) for block in architecture.se_blocks)
+    told(folder, architecture=dataclasses.replace(architecture, se_blocks=blocks))
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     "a changed weight": (
         lambda folder: with_graph(folder, a_weight),
@@ -114,6 +120,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     "a label too few": (one_label_less, {"labels": "There are 199 labels, but the manifest says 200"}),
     "a renamed SE block": (lambda folder: with_graph(folder, se_nodes), {"graph model.onnx": "SE block layer2.0"}),
     "a graph of other classes": (lambda folder: with_graph(folder, output), {"graph model.onnx": ""}),
+    "another gate": (
+        lambda folder: with_gates(folder, lambda gate: "mul_56"),
+        {"inner tensors": "names other gates or another head"},
+    ),
     "no manifest to speak of": (
         lambda folder: (folder / "manifest.json").write_text("{"),
         {"manifest.json": "is not JSON"},
@@ -134,7 +144,7 @@ def test_every_fault_is_found_named_and_stops_no_other_check(fault: str, copy: P
     assert set(expected) <= set(found)
     assert all(message in found[what] for what, message in expected.items()), found
     assert not report.passed
-    assert len(report.checks) == (1 if "manifest.json" in expected else 8)
+    assert len(report.checks) == (1 if "manifest.json" in expected else 9)
     assert "FAILED" in report.table()
     assert json.loads(report.to_json())["passed"] is False
 
@@ -143,7 +153,15 @@ def test_the_demo_bundle_passes_by_its_folder_and_by_that_of_its_versions(demo: 
     for path in (demo, demo.parent):
         report = verify(path, Progress())
         assert report.passed, report.table()
-        assert report.table().endswith("All 10 checks passed.")
+        assert report.table().endswith("All 11 checks passed.")
+
+
+def test_an_older_bundle_passes_and_is_said_not_to_be_explainable(copy: Path) -> None:
+    with_gates(copy, lambda gate: None)
+    told(copy, head=None)
+    report = verify(copy, Progress())
+    assert report.passed
+    assert "the bundle cannot be explained; export it again for that" in report.table()
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from server.errors import Code, ServingError
 from server.lifecycle import Phase
 from server.registry.entry import State
 from server.rest.contract import classification as c
+from server.rest.contract import explanation as e
 from server.rest.contract import models as m
 from server.rest.contract.requests import AliasRequest, PhotoInJson, PhotosInJson
 from server.rest.problems import problem_document
@@ -32,6 +33,7 @@ DETAILS: dict[Code, str] = {
     Code.TOO_MANY_PIXELS: "The image has 60000000 pixels and 50000000 are allowed: send a smaller one.",
     Code.ANIMATED: "The PNG is animated: send one frame.",
     Code.DECODE_LIMIT: "Decoding the image took too long: save it again as an ordinary JPEG.",
+    Code.NOT_EXPLAINABLE: "The bundle 'demo' names no inner tensors of its network: export it again, and load it.",
     Code.QUEUE_FULL: "Too many connections are open: try again in a moment.",
     Code.ENGINE_FAILED: "The engine failed on this batch: try again.",
     Code.INTERNAL: "The server made a mistake; its log has the details.",
@@ -50,6 +52,26 @@ _CLASSIFICATION = c.Classification(
     ],
     timing_ms=c.StageTimes(decode=0.362, queue=0.188, infer=2.679, total=3.702),
     batch=1,
+)
+_EXPLANATION = e.ExplainedPhoto(
+    **{**dict(_CLASSIFICATION), "class": _CLASSIFICATION.predictions[0]},
+    map=e.MapOfClass(
+        rows=2,
+        columns=2,
+        values=[[3.1, 5.2], [8.4, 11.9]],
+        region=e.SeenRegion(left=0.125, top=0.0, width=0.75, height=1.0),
+    ),
+    excitations=[
+        e.BlockExcitation(
+            block="layer1.0",
+            channels=24,
+            mean=0.4951,
+            deviation=0.0604,
+            quantiles=[0.3629, 0.4531, 0.5094, 0.5379, 0.589],
+            strongest=[e.StrongChannel(channel=19, gate=0.589), e.StrongChannel(channel=17, gate=0.5716)],
+        )
+    ],
+    explain_ms=9.1,
 )
 _UNSUPPORTED = problem_document(ServingError(Code.UNSUPPORTED_TYPE, DETAILS[Code.UNSUPPORTED_TYPE]))
 _STATE = m.ModelState(model="demo", version="1", state=State.READY, reason="")
@@ -103,6 +125,7 @@ ANSWERS: dict[type[BaseModel], BaseModel] = {
                 ),
             ]
         ),
+        _EXPLANATION,
         _DESCRIPTION,
         m.ModelVersions(models=[_DESCRIPTION]),
         m.ModelList(models=[_DESCRIPTION], aliases={"stable": _TARGET}),

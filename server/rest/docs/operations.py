@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from server.errors import Code
 from server.rest.contract import classification as c
+from server.rest.contract import explanation as e
 from server.rest.contract import models as m
 from server.rest.contract.requests import AliasRequest, PhotoInJson, PhotosInForm, PhotosInJson, RequestFields
 from server.rest.docs import examples
@@ -70,37 +71,44 @@ def _timeout_header(most_ms: int) -> dict[str, Any]:
 
 
 def _photo_bodies() -> dict[str, Any]:
-    binary = {"schema": {"type": "string", "format": "binary"}}
     several = {**named(examples.ONE_PHOTO), **named(examples.SEVERAL_PHOTOS)}
     return {
-        "image/*": binary,
-        "application/octet-stream": binary,
-        "multipart/form-data": {"schema": ref(PhotosInForm)},
+        **_one_photo_bodies(),
         "application/json": {"schema": {"oneOf": [ref(PhotoInJson), ref(PhotosInJson)]}, "examples": several},
     }
 
 
+def _one_photo_bodies() -> dict[str, Any]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "image/*": binary,
+        "application/octet-stream": binary,
+        "multipart/form-data": {"schema": ref(PhotosInForm)},
+        "application/json": {"schema": ref(PhotoInJson), "examples": named(examples.ONE_PHOTO)},
+    }
+
+
+_OF_A_PHOTO = (
+    Code.MALFORMED,
+    Code.UNKNOWN_MODEL,
+    Code.SLOW_BODY,
+    Code.TOO_LARGE,
+    Code.UNSUPPORTED_TYPE,
+    Code.BAD_IMAGE,
+    Code.TOO_MANY_PIXELS,
+    Code.ANIMATED,
+    Code.DECODE_LIMIT,
+    Code.QUEUE_FULL,
+    Code.ENGINE_FAILED,
+    Code.NOT_READY,
+    Code.DRAINING,
+    Code.DEADLINE,
+)
+
+
 def classify(max_timeout_s: float) -> Operation:
     """`POST /classify`, where a request may set a deadline up to `max_timeout_s`."""
-    operation = _operation(
-        "classification",
-        "Classify photos",
-        c.Classification,
-        Code.MALFORMED,
-        Code.UNKNOWN_MODEL,
-        Code.SLOW_BODY,
-        Code.TOO_LARGE,
-        Code.UNSUPPORTED_TYPE,
-        Code.BAD_IMAGE,
-        Code.TOO_MANY_PIXELS,
-        Code.ANIMATED,
-        Code.DECODE_LIMIT,
-        Code.QUEUE_FULL,
-        Code.ENGINE_FAILED,
-        Code.NOT_READY,
-        Code.DRAINING,
-        Code.DEADLINE,
-    )
+    operation = _operation("classification", "Classify photos", c.Classification, *_OF_A_PHOTO)
     operation["response_model"] = c.Classification | c.Classifications
     operation["responses"][200] = {
         "description": "The predictions. For a form and for JSON `images`: a list, in which each photo has its own "
@@ -117,6 +125,31 @@ def classify(max_timeout_s: float) -> Operation:
     }
     return operation
 
+
+def explain(max_timeout_s: float) -> Operation:
+    """`POST /explain`."""
+    codes = (*_OF_A_PHOTO, Code.NOT_EXPLAINABLE)
+    operation = _operation("explanation", "Explain a prediction", e.ExplainedPhoto, *codes)
+    operation["openapi_extra"] = {
+        "parameters": [*_parameters(max_timeout_s), *_EXPLAIN_PARAMETERS],
+        "requestBody": {
+            "required": True,
+            "description": "One photo as it is, or as the only file of a form, or JSON.",
+            "content": _one_photo_bodies(),
+        },
+    }
+    return operation
+
+
+def _query(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+_EXPLAIN_PARAMETERS = [
+    _query("class", "index of the class to explain; by default the most probable one", type="integer", minimum=0),
+    _query("overlay", "true: also a PNG of the photo with the map over it", type="string", enum=["true", "false"]),
+    _query("gates", "full: the gates of every channel, not only their statistics", type="string", const="full"),
+]
 
 MODELS = _operation("models", "All model versions", m.ModelList)
 MODEL = _operation("models", "The versions of one model", m.ModelVersions, Code.UNKNOWN_MODEL)

@@ -24,37 +24,49 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asesame/v1/classifier.proto\x12\tsesame.v1\"\x82\x01\n\x0f\x43lassifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\n\n\x02id\x18\x05 \x01(\t\x12%\n\x08priority\x18\x06 \x01(\x0e\x32\x13.sesame.v1.Priority\"\xae\x01\n\x10\x43lassifyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12*\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x15.sesame.v1.Prediction\x12!\n\x06timing\x18\x05 \x01(\x0b\x32\x11.sesame.v1.Timing\x12\x1f\n\x05group\x18\x06 \x01(\x0b\x32\x10.sesame.v1.Group\"y\n\x0eStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1b.sesame.v1.ClassifyResponseH\x00\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x10.sesame.v1.ErrorH\x00\x42\t\n\x07outcome\"%\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"K\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x13\n\x0bprobability\x18\x04 \x01(\x02\"0\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05votes\x18\x02 \x01(\r\x12\n\n\x02of\x18\x03 \x01(\r\"`\n\x06Timing\x12\x11\n\tdecode_ms\x18\x01 \x01(\x02\x12\x10\n\x08queue_ms\x18\x02 \x01(\x02\x12\x10\n\x08infer_ms\x18\x03 \x01(\x02\x12\x10\n\x08total_ms\x18\x04 \x01(\x02\x12\r\n\x05\x62\x61tch\x18\x05 \x01(\r\"\x13\n\x11ListModelsRequest\"Y\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.sesame.v1.Model\x12!\n\x07\x61liases\x18\x02 \x03(\x0b\x32\x10.sesame.v1.Alias\"5\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\xab\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x01(\r\x12\x11\n\tlabel_set\x18\x06 \x01(\t\x12\x0e\n\x06height\x18\x07 \x01(\r\x12\r\n\x05width\x18\x08 \x01(\r\x12\x0e\n\x06\x65ngine\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t*%\n\x08Priority\x12\x0f\n\x0bINTERACTIVE\x10\x00\x12\x08\n\x04\x42ULK\x10\x01\x32\xee\x01\n\x0fImageClassifier\x12\x43\n\x08\x43lassify\x12\x1a.sesame.v1.ClassifyRequest\x1a\x1b.sesame.v1.ClassifyResponse\x12K\n\x0e\x43lassifyStream\x12\x1a.sesame.v1.ClassifyRequest\x1a\x19.sesame.v1.StreamResponse(\x01\x30\x01\x12I\n\nListModels\x12\x1c.sesame.v1.ListModelsRequest\x1a\x1d.sesame.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asesame/v1/classifier.proto\x12\tsesame.v1\"\x82\x01\n\x0f\x43lassifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\n\n\x02id\x18\x05 \x01(\t\x12%\n\x08priority\x18\x06 \x01(\x0e\x32\x13.sesame.v1.Priority\"\xae\x01\n\x10\x43lassifyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12*\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x15.sesame.v1.Prediction\x12!\n\x06timing\x18\x05 \x01(\x0b\x32\x11.sesame.v1.Timing\x12\x1f\n\x05group\x18\x06 \x01(\x0b\x32\x10.sesame.v1.Group\"\x89\x01\n\x0e\x45xplainRequest\x12)\n\x05photo\x18\x01 \x01(\x0b\x32\x1a.sesame.v1.ClassifyRequest\x12\x18\n\x0b\x63lass_index\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07overlay\x18\x03 \x01(\x08\x12\x11\n\tall_gates\x18\x04 \x01(\x08\x42\x0e\n\x0c_class_index\"\xe3\x01\n\x0f\x45xplainResponse\x12/\n\nclassified\x18\x01 \x01(\x0b\x32\x1b.sesame.v1.ClassifyResponse\x12(\n\texplained\x18\x02 \x01(\x0b\x32\x15.sesame.v1.Prediction\x12 \n\x03map\x18\x03 \x01(\x0b\x32\x13.sesame.v1.ClassMap\x12\x13\n\x0boverlay_png\x18\x04 \x01(\x0c\x12*\n\x0b\x65xcitations\x18\x05 \x03(\x0b\x32\x15.sesame.v1.Excitation\x12\x12\n\nexplain_ms\x18\x06 \x01(\x02\"\\\n\x08\x43lassMap\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x03(\x02\x12!\n\x06region\x18\x04 \x01(\x0b\x32\x11.sesame.v1.Region\"B\n\x06Region\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"\x9d\x01\n\nExcitation\x12\r\n\x05\x62lock\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0c\n\x04mean\x18\x03 \x01(\x02\x12\x11\n\tdeviation\x18\x04 \x01(\x02\x12\x11\n\tquantiles\x18\x05 \x03(\x02\x12+\n\tstrongest\x18\x06 \x03(\x0b\x32\x18.sesame.v1.StrongChannel\x12\r\n\x05gates\x18\x07 \x03(\x02\".\n\rStrongChannel\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\r\x12\x0c\n\x04gate\x18\x02 \x01(\x02\"y\n\x0eStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1b.sesame.v1.ClassifyResponseH\x00\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x10.sesame.v1.ErrorH\x00\x42\t\n\x07outcome\"%\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"K\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x13\n\x0bprobability\x18\x04 \x01(\x02\"0\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05votes\x18\x02 \x01(\r\x12\n\n\x02of\x18\x03 \x01(\r\"`\n\x06Timing\x12\x11\n\tdecode_ms\x18\x01 \x01(\x02\x12\x10\n\x08queue_ms\x18\x02 \x01(\x02\x12\x10\n\x08infer_ms\x18\x03 \x01(\x02\x12\x10\n\x08total_ms\x18\x04 \x01(\x02\x12\r\n\x05\x62\x61tch\x18\x05 \x01(\r\"\x13\n\x11ListModelsRequest\"Y\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.sesame.v1.Model\x12!\n\x07\x61liases\x18\x02 \x03(\x0b\x32\x10.sesame.v1.Alias\"5\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\xab\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x01(\r\x12\x11\n\tlabel_set\x18\x06 \x01(\t\x12\x0e\n\x06height\x18\x07 \x01(\r\x12\r\n\x05width\x18\x08 \x01(\r\x12\x0e\n\x06\x65ngine\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t*%\n\x08Priority\x12\x0f\n\x0bINTERACTIVE\x10\x00\x12\x08\n\x04\x42ULK\x10\x01\x32\xb0\x02\n\x0fImageClassifier\x12\x43\n\x08\x43lassify\x12\x1a.sesame.v1.ClassifyRequest\x1a\x1b.sesame.v1.ClassifyResponse\x12K\n\x0e\x43lassifyStream\x12\x1a.sesame.v1.ClassifyRequest\x1a\x19.sesame.v1.StreamResponse(\x01\x30\x01\x12@\n\x07\x45xplain\x12\x19.sesame.v1.ExplainRequest\x1a\x1a.sesame.v1.ExplainResponse\x12I\n\nListModels\x12\x1c.sesame.v1.ListModelsRequest\x1a\x1d.sesame.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sesame.v1.classifier_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRIORITY']._serialized_start=1079
-  _globals['_PRIORITY']._serialized_end=1116
+  _globals['_PRIORITY']._serialized_start=1819
+  _globals['_PRIORITY']._serialized_end=1856
   _globals['_CLASSIFYREQUEST']._serialized_start=42
   _globals['_CLASSIFYREQUEST']._serialized_end=172
   _globals['_CLASSIFYRESPONSE']._serialized_start=175
   _globals['_CLASSIFYRESPONSE']._serialized_end=349
-  _globals['_STREAMRESPONSE']._serialized_start=351
-  _globals['_STREAMRESPONSE']._serialized_end=472
-  _globals['_ERROR']._serialized_start=474
-  _globals['_ERROR']._serialized_end=511
-  _globals['_PREDICTION']._serialized_start=513
-  _globals['_PREDICTION']._serialized_end=588
-  _globals['_GROUP']._serialized_start=590
-  _globals['_GROUP']._serialized_end=638
-  _globals['_TIMING']._serialized_start=640
-  _globals['_TIMING']._serialized_end=736
-  _globals['_LISTMODELSREQUEST']._serialized_start=738
-  _globals['_LISTMODELSREQUEST']._serialized_end=757
-  _globals['_LISTMODELSRESPONSE']._serialized_start=759
-  _globals['_LISTMODELSRESPONSE']._serialized_end=848
-  _globals['_ALIAS']._serialized_start=850
-  _globals['_ALIAS']._serialized_end=903
-  _globals['_MODEL']._serialized_start=906
-  _globals['_MODEL']._serialized_end=1077
-  _globals['_IMAGECLASSIFIER']._serialized_start=1119
-  _globals['_IMAGECLASSIFIER']._serialized_end=1357
+  _globals['_EXPLAINREQUEST']._serialized_start=352
+  _globals['_EXPLAINREQUEST']._serialized_end=489
+  _globals['_EXPLAINRESPONSE']._serialized_start=492
+  _globals['_EXPLAINRESPONSE']._serialized_end=719
+  _globals['_CLASSMAP']._serialized_start=721
+  _globals['_CLASSMAP']._serialized_end=813
+  _globals['_REGION']._serialized_start=815
+  _globals['_REGION']._serialized_end=881
+  _globals['_EXCITATION']._serialized_start=884
+  _globals['_EXCITATION']._serialized_end=1041
+  _globals['_STRONGCHANNEL']._serialized_start=1043
+  _globals['_STRONGCHANNEL']._serialized_end=1089
+  _globals['_STREAMRESPONSE']._serialized_start=1091
+  _globals['_STREAMRESPONSE']._serialized_end=1212
+  _globals['_ERROR']._serialized_start=1214
+  _globals['_ERROR']._serialized_end=1251
+  _globals['_PREDICTION']._serialized_start=1253
+  _globals['_PREDICTION']._serialized_end=1328
+  _globals['_GROUP']._serialized_start=1330
+  _globals['_GROUP']._serialized_end=1378
+  _globals['_TIMING']._serialized_start=1380
+  _globals['_TIMING']._serialized_end=1476
+  _globals['_LISTMODELSREQUEST']._serialized_start=1478
+  _globals['_LISTMODELSREQUEST']._serialized_end=1497
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1499
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1588
+  _globals['_ALIAS']._serialized_start=1590
+  _globals['_ALIAS']._serialized_end=1643
+  _globals['_MODEL']._serialized_start=1646
+  _globals['_MODEL']._serialized_end=1817
+  _globals['_IMAGECLASSIFIER']._serialized_start=1859
+  _globals['_IMAGECLASSIFIER']._serialized_end=2163
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,84 @@ class ClassifyResponse(_message.Message):
     group: Group
     def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., group: _Optional[_Union[Group, _Mapping]] = ...) -> None: ...
 
+class ExplainRequest(_message.Message):
+    __slots__ = ("photo", "class_index", "overlay", "all_gates")
+    PHOTO_FIELD_NUMBER: _ClassVar[int]
+    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_FIELD_NUMBER: _ClassVar[int]
+    ALL_GATES_FIELD_NUMBER: _ClassVar[int]
+    photo: ClassifyRequest
+    class_index: int
+    overlay: bool
+    all_gates: bool
+    def __init__(self, photo: _Optional[_Union[ClassifyRequest, _Mapping]] = ..., class_index: _Optional[int] = ..., overlay: _Optional[bool] = ..., all_gates: _Optional[bool] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("classified", "explained", "map", "overlay_png", "excitations", "explain_ms")
+    CLASSIFIED_FIELD_NUMBER: _ClassVar[int]
+    EXPLAINED_FIELD_NUMBER: _ClassVar[int]
+    MAP_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_PNG_FIELD_NUMBER: _ClassVar[int]
+    EXCITATIONS_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_MS_FIELD_NUMBER: _ClassVar[int]
+    classified: ClassifyResponse
+    explained: Prediction
+    map: ClassMap
+    overlay_png: bytes
+    excitations: _containers.RepeatedCompositeFieldContainer[Excitation]
+    explain_ms: float
+    def __init__(self, classified: _Optional[_Union[ClassifyResponse, _Mapping]] = ..., explained: _Optional[_Union[Prediction, _Mapping]] = ..., map: _Optional[_Union[ClassMap, _Mapping]] = ..., overlay_png: _Optional[bytes] = ..., excitations: _Optional[_Iterable[_Union[Excitation, _Mapping]]] = ..., explain_ms: _Optional[float] = ...) -> None: ...
+
+class ClassMap(_message.Message):
+    __slots__ = ("rows", "columns", "values", "region")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    columns: int
+    values: _containers.RepeatedScalarFieldContainer[float]
+    region: Region
+    def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., region: _Optional[_Union[Region, _Mapping]] = ...) -> None: ...
+
+class Region(_message.Message):
+    __slots__ = ("left", "top", "width", "height")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    left: float
+    top: float
+    width: float
+    height: float
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
+
+class Excitation(_message.Message):
+    __slots__ = ("block", "channels", "mean", "deviation", "quantiles", "strongest", "gates")
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    QUANTILES_FIELD_NUMBER: _ClassVar[int]
+    STRONGEST_FIELD_NUMBER: _ClassVar[int]
+    GATES_FIELD_NUMBER: _ClassVar[int]
+    block: str
+    channels: int
+    mean: float
+    deviation: float
+    quantiles: _containers.RepeatedScalarFieldContainer[float]
+    strongest: _containers.RepeatedCompositeFieldContainer[StrongChannel]
+    gates: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, block: _Optional[str] = ..., channels: _Optional[int] = ..., mean: _Optional[float] = ..., deviation: _Optional[float] = ..., quantiles: _Optional[_Iterable[float]] = ..., strongest: _Optional[_Iterable[_Union[StrongChannel, _Mapping]]] = ..., gates: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class StrongChannel(_message.Message):
+    __slots__ = ("channel", "gate")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    channel: int
+    gate: float
+    def __init__(self, channel: _Optional[int] = ..., gate: _Optional[float] = ...) -> None: ...
+
 class StreamResponse(_message.Message):
     __slots__ = ("id", "answer", "error")
     ID_FIELD_NUMBER: _ClassVar[int]

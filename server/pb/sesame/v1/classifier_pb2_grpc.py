@@ -44,6 +44,11 @@ class ImageClassifierStub:
                 request_serializer=sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=sesame_dot_v1_dot_classifier__pb2.StreamResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/sesame.v1.ImageClassifier/Explain',
+                request_serializer=sesame_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=sesame_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/sesame.v1.ImageClassifier/ListModels',
                 request_serializer=sesame_dot_v1_dot_classifier__pb2.ListModelsRequest.SerializeToString,
@@ -72,6 +77,14 @@ class ImageClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Classifies one photo and explains one of its classes. Computed on the CPU, behind all other work. UNIMPLEMENTED where
+        the server runs with --no-explain.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists every model version with its state, and all aliases.
         """
@@ -91,6 +104,11 @@ def add_ImageClassifierServicer_to_server(servicer, server):
                     servicer.ClassifyStream,
                     request_deserializer=sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
                     response_serializer=sesame_dot_v1_dot_classifier__pb2.StreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=sesame_dot_v1_dot_classifier__pb2.ExplainRequest.FromString,
+                    response_serializer=sesame_dot_v1_dot_classifier__pb2.ExplainResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -152,6 +170,33 @@ class ImageClassifier:
             '/sesame.v1.ImageClassifier/ClassifyStream',
             sesame_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
             sesame_dot_v1_dot_classifier__pb2.StreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sesame.v1.ImageClassifier/Explain',
+            sesame_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+            sesame_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Explanations: what a network computed on its way to an answer."""

@@ -1,0 +1,1 @@
+"""Classification of photos on disk, without a running server: `python -m server classify`."""
