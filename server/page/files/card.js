@@ -8,7 +8,7 @@ import { problemView } from "./problem_view.js";
 import { snippetsView } from "./snippets.js";
 import { stagesView } from "./stages.js";
 
-const SWITCHED_OFF = "Predictions only: this server does not explain them (it runs with --explain off).";
+const SWITCHED_OFF = "Predictions only: this server does not explain them (it runs with --no-explain).";
 
 export class Card {
   view;

@@ -31,7 +31,7 @@ export class ActivationMap {
 
   // explanation: an answer of POST /explain.
   show({ map, map_missing: missing, class: explained }) {
-    this.hide(map ? "" : `No map: ${missing}.`);
+    this.hide(map ? "" : missing);
     if (!map) return;
     place(this.#canvas, map.region);
     draw(this.#canvas, map);

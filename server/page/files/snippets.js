@@ -51,7 +51,14 @@ messages, services = grpc.protos_and_services("sesame/v1/classifier.proto")
 photo = Path(${quoted(name)}).read_bytes()
 with grpc.insecure_channel("${location.hostname}:${GRPC_PORT}") as channel:
     classifier = services.ImageClassifierStub(channel)
-    print(classifier.Classify(messages.ClassifyRequest(${fields.join(", ")}), timeout=30))`;
+    request = messages.ClassifyRequest(${fields.join(", ")})
+    print(classifier.Classify(request, timeout=30))${explained(index)}`;
+}
+
+function explained(index) {
+  if (index === undefined) return "";
+  const fields = `photo=request, class_index=${index}, all_gates=True`;
+  return `\n    print(classifier.Explain(messages.ExplainRequest(${fields}), timeout=30))`;
 }
 
 // A JSON string is a Python string too.

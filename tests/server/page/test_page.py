@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.support import drawn, stand_in
+from tests.support import drawn
 from tests.support.browser import faults, give, opened
 from tests.support.faces import Running, held, running
 from tests.support.pictures import encoded, jpeg
@@ -33,7 +33,6 @@ REFUSED = "Failed to load resource"
 @asynccontextmanager
 async def visited(browser: "Browser", server: Running, *errors: str, **options: Any) -> AsyncIterator["Page"]:
     async with opened(browser, f"http://127.0.0.1:{server.http_port}/", errors, **options) as page:
-        await stand_in.install(page, server)
         yield page
 
 
@@ -198,9 +197,7 @@ async def test_a_server_that_is_gone_is_told_and_may_come_back(browser: "Browser
             await give(page, "drop", ("photo.jpg", jpeg(1)))
             left = await until(page, 1, "failed")
             assert "The server cannot be reached" in await left.get_by_role("alert").inner_text()
-            async with running(demo.parents[1], http_port=server.http_port) as back:
-                await page.unroute_all()
-                await stand_in.install(page, back)
+            async with running(demo.parents[1], http_port=server.http_port):
                 await left.get_by_role("button", name="Try again").click()
                 await until(page, 1)
 
