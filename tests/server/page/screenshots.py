@@ -40,8 +40,10 @@ async def _shot(browser: "Browser", url: str, options: dict[str, Any]) -> bytes:
         photos = [(f"{draw.__name__}.jpg", encoded(draw(), quality=92)) for draw in (goldfish, lemon)]
         await give(page, "drop", *photos)
         await page.locator("#cards > li[data-state=explained]").nth(1).wait_for()
-        whole = options["viewport"] is _DESK
-        return await page.screenshot(full_page=whole)
+        if options["viewport"] is _DESK:
+            return await page.screenshot(full_page=True)
+        await page.locator("#cards").evaluate("cards => cards.scrollIntoView()")
+        return await page.screenshot()
 
 
 if __name__ == "__main__":
