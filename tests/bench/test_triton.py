@@ -18,6 +18,7 @@ from bench.triton.payload import Disagrees
 from bench.triton.perf import FACES, PerfFailed, Point
 from bundle import files
 from bundle.images import Pixels
+from tests.conftest import REPOSITORY
 from tests.support.pictures import jpeg
 
 _WINDOWS = perf.of_requests(8)
@@ -150,3 +151,8 @@ def test_the_table_has_medians_and_the_ratio_of_each_round() -> None:
     assert "| Demo | http, image |" in lines
     assert "| 1 at once | 100, 2.0 / 3.0 |" in lines
     assert "other work took at most 1%" in lines[-1]
+
+
+def test_the_table_in_the_documentation_is_that_of_the_results() -> None:
+    results = json.loads((REPOSITORY / "bench" / "results" / "triton.json").read_text())
+    assert table.markdown(results) in (REPOSITORY / "docs" / "benchmarks.md").read_text()
