@@ -1,5 +1,6 @@
 """The page at `/` in a real browser, over a real server."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -14,12 +15,12 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.support import drawn
-from tests.support.browser import faults, give, opened
+from tests.support.browser import PATIENT_MS, faults, give, opened
 from tests.support.faces import Running, held, running
 from tests.support.pictures import encoded, jpeg
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Locator, Page
+    from playwright.async_api import Browser, FileChooser, Locator, Page
 
 pytestmark = pytest.mark.anyio
 
@@ -120,10 +121,11 @@ async def test_the_page_can_be_used_with_the_keyboard_alone(
 
     (tmp_path / "photo.jpg").write_bytes(jpeg(1))
     async with visited(browser, server) as page:
+        chosen: "asyncio.Future[FileChooser]" = asyncio.get_running_loop().create_future()
+        page.on("filechooser", chosen.set_result)  # long before the key: until the browser knows, it opens a real one
         await tab_to(page, "files")
-        async with page.expect_file_chooser() as chooser:
-            await page.keyboard.press("Enter")
-        await (await chooser.value).set_files(tmp_path / "photo.jpg")
+        await page.keyboard.press("Enter")
+        await (await asyncio.wait_for(chosen, PATIENT_MS / 1e3)).set_files(tmp_path / "photo.jpg")
         seen = await until(page, 1)
         await tab_to(page, "range")
         before = await seen.locator("input[type=range]").input_value()
