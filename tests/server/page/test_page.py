@@ -1,23 +1,26 @@
 """The page at `/` in a real browser, over a real server."""
 
 import asyncio
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bundle.manifest import Manifest
 from tests.conftest import REPOSITORY
 from tests.support import drawn
 from tests.support.browser import PATIENT_MS, faults, give, opened
 from tests.support.faces import Running, held, running
 from tests.support.pictures import encoded, jpeg
+from tests.support.published import publish
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, FileChooser, Locator, Page
@@ -121,8 +124,9 @@ async def test_the_page_can_be_used_with_the_keyboard_alone(
 
     (tmp_path / "photo.jpg").write_bytes(jpeg(1))
     async with visited(browser, server) as page:
-        chosen: "asyncio.Future[FileChooser]" = asyncio.get_running_loop().create_future()
-        page.on("filechooser", chosen.set_result)  # long before the key: until the browser knows, it opens a real one
+        chosen: asyncio.Future[FileChooser] = asyncio.get_running_loop().create_future()
+        # Long before the key: until the browser knows of it, it opens a real one
+        page.on("filechooser", lambda chooser: chosen.set_result(chooser))
         await tab_to(page, "files")
         await page.keyboard.press("Enter")
         await (await asyncio.wait_for(chosen, PATIENT_MS / 1e3)).set_files(tmp_path / "photo.jpg")
@@ -204,6 +208,54 @@ async def test_a_server_that_is_gone_is_told_and_may_come_back(browser: "Browser
                 await until(page, 1)
 
 
+async def only_predictions(browser: "Browser", server: Running) -> str:
+    """Why there is no map, where a photo got its predictions and nothing else."""
+    async with visited(browser, server, REFUSED) as page:
+        await give(page, "drop", ("photo.jpg", jpeg(1)))
+        seen = await until(page, 1, "classified")
+        assert await shown(seen) == await answered(server, jpeg(1))
+        assert await seen.get_by_role("radio").count() == 0
+        assert not await seen.locator("canvas").is_visible()
+        assert not await page.locator("#excitations").is_visible()
+        return await seen.locator(".note").inner_text()
+
+
+async def test_a_server_that_does_not_explain_shows_predictions_and_says_why(browser: "Browser", demo: Path) -> None:
+    async with running(demo.parents[1], explain=False) as server:
+        assert "--no-explain" in await only_predictions(browser, server)
+
+
+async def test_an_older_bundle_shows_predictions_and_says_what_to_do(
+    browser: "Browser", demo: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(demo, tmp_path / "demo" / "1")
+    manifest = Manifest.from_json((folder / "manifest.json").read_text())
+    blocks = tuple(dataclasses.replace(block, gate=None) for block in manifest.architecture.se_blocks)
+    architecture = dataclasses.replace(manifest.architecture, se_blocks=blocks)
+    old = dataclasses.replace(manifest, architecture=architecture, head=None)
+    (folder / "manifest.json").write_text(old.to_json())
+    async with running(tmp_path) as server:
+        assert "export it again" in await only_predictions(browser, server)
+
+
+async def test_another_model_answers_all_photos_again(browser: "Browser", demo: Path, tmp_path: Path) -> None:
+    from playwright.async_api import expect
+
+    for version in (1, 2):
+        publish(demo, tmp_path, version)
+    async with running(tmp_path, keep_versions=2) as server, visited(browser, server) as page:
+        await give(page, "drop", ("one.jpg", jpeg(1)), ("two.jpg", jpeg(2)))
+        for number in (1, 2):
+            await until(page, number)
+        await expect(page.locator("#facts")).to_contain_text("demo 2: ")
+        await page.get_by_label("Model").select_option("demo")
+        async with page.expect_request(re.compile("/explain.*version=1")):
+            await page.get_by_label("Version").select_option("1")
+        for number in (1, 2):
+            await until(page, number)
+        await expect(page.locator("#facts")).to_contain_text("demo 1: ")
+
+
 FAINT = {"light": "#999", "dark": "#555"}
 
 
@@ -244,12 +296,21 @@ async def test_the_requests_that_it_shows_give_what_it_shows(
         await seen.locator("pre").last.wait_for()
         curl, python, grpc = [await each.inner_text() for each in await seen.locator("pre").all()]
         best = (await shown(seen))[0][0]
-    first = curl.splitlines()[0].replace("curl ", "curl -sf ")
-    python = re.sub(r'\n    "[^"]*/explain[^"]*",', "", python)
-    assert json.loads(await printed(["bash", "-c", first], tmp_path))["predictions"][0]["label"] == best
-    assert json.loads(await printed([sys.executable, "-c", python], tmp_path))["predictions"][0]["label"] == best
-    grpc = grpc.replace(":8001", f":{server.grpc_port}")
-    assert f'label: "{best}"' in await printed([sys.executable, "-c", grpc], tmp_path)
+    for command in (["bash", "-ec", curl.replace("curl ", "curl -sf ")], [sys.executable, "-c", python]):
+        classified, explained = json_values(await printed(command, tmp_path))
+        assert classified["predictions"][0]["label"] == explained["class"]["label"] == best
+        assert explained["excitations"][0]["gates"]
+    told = await printed([sys.executable, "-c", grpc.replace(":8001", f":{server.grpc_port}")], tmp_path)
+    assert told.count(f'label: "{best}"') >= 2  # by Classify, and by Explain
+
+
+def json_values(text: str) -> Iterator[dict[str, Any]]:
+    """The objects that stand one after the other in a text."""
+    decoder, text = json.JSONDecoder(), text.strip()
+    while text:
+        value, end = decoder.raw_decode(text)
+        yield value
+        text = text[end:].strip()
 
 
 async def printed(command: list[str], folder: Path) -> str:
