@@ -17,7 +17,7 @@ COSTS = Costs(front=300, decode=1200, core=60, engine=11_000)
         (4, 1, COSTS, "CPU cores", 4e6 / 1500),
         (64, 1, Costs(front=10, decode=20, core=1, engine=0), "GPUs", GPU_PER_S),
         (16, 8, Costs(front=300, decode=10, core=1, engine=0), "event loops", useful_fronts(16, 8) * 1e6 / 300),
-        (64, 8, Costs(front=10, decode=10, core=60, engine=0), "the process with the engines", 1e6 / 60),
+        (64, 8, Costs(front=10, decode=10, core=60, engine=0), "core process", 1e6 / 60),
     ],
 )
 def test_the_smallest_limit_counts(cores: int, gpus: int, costs: Costs, limit: str, per_s: float) -> None:
