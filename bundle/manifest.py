@@ -100,13 +100,14 @@ class Head:
     """The end of a network that pools its last feature map and has one linear layer, by the names in model.onnx.
 
     The logits are weight · embedding + bias, and `embedding` (batch, channels) is the mean of `features` (batch,
-    channels, height, width) over its places. `weight` (classes, channels) and `bias` (classes) are constants.
+    channels, height, width) over its places. `weight` (classes, channels) and `bias` (classes) are constants; a bias of
+    zeros is left out.
     """
 
     features: str
     embedding: str
     weight: str
-    bias: str
+    bias: str | None = None
 
 
 @dataclass(frozen=True)

@@ -68,10 +68,11 @@ def _linear_layer(
     """Its weight (classes, channels) and bias (classes); None and None without such a head."""
     if head is None:
         return None, None
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    if head.weight not in constants or head.bias not in constants:
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    if head.weight not in constants or head.bias not in (None, *constants):
         raise _strange_names()
-    return numpy_helper.to_array(constants[head.weight]), numpy_helper.to_array(constants[head.bias])
+    weight = constants[head.weight]
+    return weight, constants[head.bias] if head.bias else np.zeros(len(weight), np.float32)
 
 
 def _with_outputs(model: ModelProto, names: list[str]) -> bytes:

@@ -33,17 +33,18 @@ def head(model: bytes) -> Head | None:
         pooled = made_by.get(pooled.input[0])
     if pooled is None or not _is_mean_over_places(pooled, constants):
         return None
-    return Head(pooled.input[0], linear.input[0], linear.input[1], linear.input[2])
+    return Head(pooled.input[0], *linear.input)
 
 
 def _gate(model: ModelProto, made_by: dict[str, NodeProto], block: str) -> str | None:
-    """Of the two factors of the block's product, the one that the SE module itself computes."""
+    """Of the two factors of the block's product, the one that the SE module itself computes. The other one enters it:
+    a product of two inner tensors is an activation, such as SiLU.
+    """
     prefix = f"{block}/se/"
     for product in (node for node in model.graph.node if node.name.startswith(prefix) and node.op_type == "Mul"):
-        for factor in product.input:
-            shape = _shape(model, factor)
-            if factor in made_by and made_by[factor].name.startswith(prefix) and shape[2:] == [1, 1]:
-                return str(factor)
+        inner = [name for name in product.input if name in made_by and made_by[name].name.startswith(prefix)]
+        if len(inner) == 1 and _shape(model, inner[0])[2:] == [1, 1]:
+            return str(inner[0])
     return None
 
 
@@ -54,10 +55,10 @@ def _shape(model: ModelProto, name: str) -> list[int]:
 
 
 def _is_linear(node: NodeProto) -> bool:
-    """Whether it is x · weightᵀ + bias, as torch exports a linear layer with a bias."""
+    """Whether it is x · weightᵀ, with or without a bias: torch exports a linear layer so, and leaves out zeros."""
     scaled = {item.f for item in node.attribute if item.name in ("alpha", "beta")} - {1.0}
     turned = integer_attribute(node, "transA", 0), integer_attribute(node, "transB", 0)
-    return node.op_type == "Gemm" and len(node.input) == 3 and not scaled and turned == (0, 1)
+    return node.op_type == "Gemm" and not scaled and turned == (0, 1)
 
 
 def _is_mean_over_places(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
