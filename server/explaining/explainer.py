@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from explain.explanation import Explanation, Wanted
 from explain.wire import Failure, Job, Reply
+from server.answers import Answer, Classified
 from server.errors import Code, ServingError
 from server.explaining.worker_process import WorkerProcess
 from server.registry.loader import ReadyModel
 from server.scheduling.fair_queue import Caller, Priority
-from server.service import DEFAULT_TOP_K, Answer, Classified, Classifier, RequestOptions
+from server.service import DEFAULT_TOP_K, Classifier, RequestOptions
 
 NO_MAP = "This network does not end in a mean over places and one linear layer, so no map of a class exists."
 """What is told where an explanation has no map."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from server.answers import Answer
 from server.errors import Code, ServingError
 from server.offline.local_model import LocalModel
 from server.offline.photo_files import PhotoFile, unreadable
 from server.scheduling.fair_queue import Caller
 from server.scheduling.threads import Threads
-from server.service import Answer, RequestOptions
+from server.service import RequestOptions
 from server.watch import Watch
 
 _READERS = 2

@@ -9,9 +9,9 @@ from typing import Any, Protocol, TextIO
 
 from bundle.atomic import write_atomically
 from bundle.labels import Label
+from server.answers import Answer
 from server.offline.classification import Failure, Outcome
 from server.offline.photo_files import PhotoFile
-from server.service import Answer
 
 _WIDEST = 48  # columns for a photo's name; a longer one moves its own line only
 

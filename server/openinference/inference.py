@@ -3,6 +3,7 @@
 import numpy as np
 
 from bundle import predictions
+from server.answers import Inferred
 from server.errors import Code, ServingError
 from server.openinference.inputs import images
 from server.openinference.regions import Regions
@@ -10,7 +11,7 @@ from server.openinference.request import InferRequest, InferResponse, InputTenso
 from server.registry.loader import ReadyModel
 from server.scheduling.fair_queue import Caller
 from server.scheduling.threads import Threads
-from server.service import Classifier, Inferred, RequestOptions
+from server.service import Classifier, RequestOptions
 
 _ON_LOOP_BYTES = 1 << 20  # more of a region is read in a thread
 _ON_LOOP_CLASSES = 1000  # more are sorted and written in a thread

@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from bundle.predictions import Prediction, Vote
+from server.answers import Answer, Classified
 from server.errors import ServingError
 from server.registry.aliases import ModelVersion
 from server.registry.catalogue import Catalogue
@@ -15,7 +16,6 @@ from server.registry.entry import Entry
 from server.registry.loader import Loaded
 from server.rest.contract import models as m
 from server.rest.problems import problem_document
-from server.service import Answer, Classified
 
 
 class JsonAnswer(Response):

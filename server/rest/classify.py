@@ -5,18 +5,15 @@ import time
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.answers import Answer
 from server.errors import ServingError
-from server.metrics import FaceMetrics
-from server.receiving import Receipt, ReceiveBudget
+from server.receiving import Receipt
 from server.rest.answers import ClassificationAnswer
-from server.rest.bodies import read_body
 from server.rest.client import CancelledIfGone
 from server.rest.counted import Counted
-from server.rest.error_handlers import ErrorHandlers
-from server.rest.receiver import BodyReceiver
+from server.rest.intake import Intake
 from server.rest.request_options import request_options
-from server.scheduling.threads import Threads
-from server.service import Answer, Classifier
+from server.service import Classifier
 
 _PREDICTIONS_ON_LOOP = 1000
 """An answer with more predictions is written in a thread, so that it does not hold up the event loop."""
@@ -25,22 +22,9 @@ _PREDICTIONS_ON_LOOP = 1000
 class ClassifyRoute:
     """The handler of the route."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        metrics: FaceMetrics,
-        budget: ReceiveBudget,
-        receiver: BodyReceiver,
-        aside: Threads,
-        errors: ErrorHandlers,
-    ) -> None:
-        """`aside` parses large bodies and writes large answers."""
+    def __init__(self, classifier: Classifier, intake: Intake) -> None:
         self._classifier = classifier
-        self._metrics = metrics
-        self._budget = budget
-        self._receiver = receiver
-        self._aside = aside
-        self._errors = errors
+        self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -52,15 +36,13 @@ class ClassifyRoute:
         try:
             return await self._classify(request)
         except Exception as error:  # here: one that goes further holds the photo while the answer is sent
-            return await self._errors.response(request, error)
+            return await self._intake.errors.response(request, error)
 
     async def _classify(self, request: Request) -> ASGIApp:
-        with Receipt(self._budget) as receipt:
+        with Receipt(self._intake.budget) as receipt:
             began_s = time.monotonic()
-            deadline_s = self._receiver.deadline_s(request)
-            body = await self._receiver.receive(
-                request, deadline_s, lambda: read_body(request, self._classifier.limits, receipt, self._aside.run)
-            )
+            deadline_s = self._intake.receiver.deadline_s(request)
+            body = await self._intake.photos(request, receipt, deadline_s)
             received_s = time.monotonic()
             options = request_options(request.query_params, body.fields, deadline_s)
             with CancelledIfGone(request.scope):
@@ -69,10 +51,10 @@ class ClassifyRoute:
         metrics.took("receive", received_s - began_s)
         began_s = time.monotonic()
         if sum(map(_predictions, classified.outcomes)) > _PREDICTIONS_ON_LOOP:
-            answer = await self._aside.run(ClassificationAnswer, classified, body.many)
+            answer = await self._intake.aside.run(ClassificationAnswer, classified, body.many)
         else:
             answer = ClassificationAnswer(classified, body.many)
-        return Counted(answer, began_s, metrics, self._metrics)
+        return Counted(answer, began_s, metrics, self._intake.metrics)
 
 
 def _predictions(outcome: Answer | ServingError) -> int:

@@ -7,40 +7,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.errors import Code, ServingError
 from server.explaining.explainer import Explainer
-from server.metrics import FaceMetrics
-from server.receiving import Receipt, ReceiveBudget
-from server.rest.bodies import read_body
+from server.receiving import Receipt
 from server.rest.client import CancelledIfGone
 from server.rest.counted import Counted
-from server.rest.error_handlers import ErrorHandlers
 from server.rest.explanations import ExplanationAnswer, wanted
-from server.rest.receiver import BodyReceiver
+from server.rest.intake import Intake
 from server.rest.request_options import request_options
-from server.scheduling.threads import Threads
-from server.service import Limits
 
 
 class ExplainRoute:
     """The handler of the route."""
 
-    def __init__(
-        self,
-        explainer: Explainer,
-        limits: Limits,
-        metrics: FaceMetrics,
-        budget: ReceiveBudget,
-        receiver: BodyReceiver,
-        aside: Threads,
-        errors: ErrorHandlers,
-    ) -> None:
-        """`aside` parses large bodies and writes answers."""
+    def __init__(self, explainer: Explainer, intake: Intake) -> None:
         self._explainer = explainer
-        self._limits = limits
-        self._metrics = metrics
-        self._budget = budget
-        self._receiver = receiver
-        self._aside = aside
-        self._errors = errors
+        self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -54,19 +34,17 @@ class ExplainRoute:
         try:
             return await self._explain(request)
         except Exception as error:  # here: one that goes further holds the photo while the answer is sent
-            return await self._errors.response(request, error)
+            return await self._intake.errors.response(request, error)
 
     async def _explain(self, request: Request) -> ASGIApp:
-        with Receipt(self._budget) as receipt:
-            deadline_s = self._receiver.deadline_s(request)
-            body = await self._receiver.receive(
-                request, deadline_s, lambda: read_body(request, self._limits, receipt, self._aside.run)
-            )
+        with Receipt(self._intake.budget) as receipt:
+            deadline_s = self._intake.receiver.deadline_s(request)
+            body = await self._intake.photos(request, receipt, deadline_s)
             if len(body.photos) != 1:
                 raise ServingError(Code.MALFORMED, f"{len(body.photos)} photos in one request: send one to explain.")
             options = request_options(request.query_params, body.fields, deadline_s)
             with CancelledIfGone(request.scope):
                 explained = await self._explainer.explain(body.photos[0], options, wanted(request.query_params))
         began_s = time.monotonic()
-        answer = await self._aside.run(ExplanationAnswer, explained)
-        return Counted(answer, began_s, explained.ready.metrics, self._metrics)
+        answer = await self._intake.aside.run(ExplanationAnswer, explained)
+        return Counted(answer, began_s, explained.ready.metrics, self._intake.metrics)

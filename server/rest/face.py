@@ -1,5 +1,6 @@
 """RestFace: the routes. Translates requests into calls of the service, and its answers into JSON. Decides nothing."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from server.rest.envelope import Envelope
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.explain import ExplainRoute
 from server.rest.head import HeadAsGet
+from server.rest.intake import Intake
 from server.rest.openinference.answers import InferenceError
 from server.rest.openinference.app import PREFIX, OpenInferenceApp
 from server.rest.openinference.infer import InferRoute
@@ -62,24 +64,23 @@ class RestFace:
         face_metrics = metrics.face("rest")
         errors = ErrorHandlers(classifier, face_metrics, ProblemResponse)
         self._receiver = BodyReceiver(classifier)
-        self._classify = ClassifyRoute(classifier, face_metrics, budget, self._receiver, aside, errors)
+        intake = Intake(classifier.limits, face_metrics, budget, self._receiver, aside, errors)
+        self._classify = ClassifyRoute(classifier, intake)
         protocol_errors = ErrorHandlers(classifier, face_metrics, InferenceError)
-        infer = InferRoute(
-            open_inference.inference, classifier.limits, face_metrics, budget, self._receiver, aside, protocol_errors
-        )
+        infer = InferRoute(open_inference.inference, dataclasses.replace(intake, errors=protocol_errors))
         v2 = OpenInferenceApp(open_inference, infer, protocol_errors)
         app = DocumentedApp(version)
         self._add_routes(app, operations.classify(classifier.limits.max_timeout_s))
         if admin:
             admin.add_routes(app)
         errors.install(app)
-        routed: ASGIApp = Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, HeadAsGet(app)))
+        others: ASGIApp = HeadAsGet(app)
         if explainer:
-            explain = ExplainRoute(explainer, classifier.limits, face_metrics, budget, self._receiver, aside, errors)
+            explain = ExplainRoute(explainer, intake)
             operation = operations.explain(classifier.limits.max_timeout_s)
             app.add_api_route("/explain", explain.explain, methods=["POST"], **operation)
-            routed = Shortcut("POST", "/explain", explain, routed)
-        self.app: ASGIApp = Envelope(routed)
+            others = Shortcut("POST", "/explain", explain, others)
+        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, others)))
 
     def _add_routes(self, app: DocumentedApp, classify: dict[str, Any]) -> None:
         app.add_api_route("/classify", self._classify.classify, methods=["POST"], **classify)

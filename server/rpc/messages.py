@@ -1,11 +1,11 @@
 """Messages: the service's outcomes and the catalogue's models as protobuf."""
 
 from bundle.predictions import Prediction
+from server.answers import Answer, Classified
 from server.errors import ServingError
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.registry.catalogue import Catalogue
 from server.registry.entry import Entry
-from server.service import Answer, Classified
 
 
 def response(request_id: str, classified: Classified) -> pb.ClassifyResponse:

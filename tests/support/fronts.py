@@ -12,6 +12,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from bundle.manifest import Preprocessing
+from server.answers import Answer
 from server.decoding.decoders import Decoders
 from server.host.cores import Shares
 from server.lifecycle import Lifecycle, Phase
@@ -26,7 +27,7 @@ from server.processes.wire import control_socket
 from server.registry.registry import Registry
 from server.scheduling.fair_queue import Caller
 from server.scheduling.threads import Threads
-from server.service import Answer, Classifier, Limits, RequestOptions
+from server.service import Classifier, Limits, RequestOptions
 from server.settings import Settings
 from server.startup.compose_models import Choose, compose_models
 from tests.support.seam import LIMIT_S, until

@@ -7,22 +7,18 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.errors import Code, ServingError
-from server.metrics import FaceMetrics
 from server.openinference.inference import Inference
 from server.openinference.request import InferResponse
-from server.receiving import Receipt, ReceiveBudget
+from server.receiving import Receipt
 from server.rest.bodies import UnreadBody, read_chunks
 from server.rest.client import CancelledIfGone
 from server.rest.counted import Counted
-from server.rest.error_handlers import ErrorHandlers
+from server.rest.intake import Intake
 from server.rest.openinference import compression
 from server.rest.openinference.answers import JSON_BYTES, infer_response
 from server.rest.openinference.body import Parsed, parse
-from server.rest.receiver import BodyReceiver
 from server.rest.request_head import header
 from server.scheduling.fair_queue import Caller
-from server.scheduling.threads import Threads
-from server.service import Limits
 
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _JSON_BYTES = JSON_BYTES.lower().encode()
@@ -33,24 +29,9 @@ _ON_LOOP_VALUES = 4000  # an answer of more is written in a thread
 class InferRoute:
     """An ASGI application, without what a framework does around a route: every image passes here."""
 
-    def __init__(
-        self,
-        inference: Inference,
-        limits: Limits,
-        metrics: FaceMetrics,
-        budget: ReceiveBudget,
-        receiver: BodyReceiver,
-        aside: Threads,
-        errors: ErrorHandlers,
-    ) -> None:
-        """`aside` parses large bodies and writes large answers."""
+    def __init__(self, inference: Inference, intake: Intake) -> None:
         self._inference = inference
-        self._limits = limits
-        self._metrics = metrics
-        self._budget = budget
-        self._receiver = receiver
-        self._aside = aside
-        self._errors = errors
+        self._intake = intake
 
     @staticmethod
     def takes(scope: Scope) -> bool:
@@ -63,14 +44,14 @@ class InferRoute:
         try:
             answer = await self._infer(request)
         except Exception as error:  # here: one that goes further holds the images while the answer is sent
-            answer = await self._errors.response(request, error)
+            answer = await self._intake.errors.response(request, error)
         await answer(scope, receive, send)
 
     async def _infer(self, request: Request) -> ASGIApp:
-        with Receipt(self._budget) as receipt:
+        with Receipt(self._intake.budget) as receipt:
             received_s = time.monotonic()
-            deadline_s = self._receiver.deadline_s(request)
-            parsed = await self._receiver.receive(request, deadline_s, lambda: self._parsed(request, receipt))
+            deadline_s = self._intake.receiver.deadline_s(request)
+            parsed = await self._intake.receiver.receive(request, deadline_s, lambda: self._parsed(request, receipt))
             received_s = time.monotonic() - received_s
             with CancelledIfGone(request.scope):
                 caller = Caller(parsed.request.priority)
@@ -78,7 +59,9 @@ class InferRoute:
         ready.metrics.took("receive", received_s)
         began_s = time.monotonic()
         accepted = header(request.scope, b"accept-encoding") or ""
-        return Counted(await self._answer(response, parsed.binary, accepted), began_s, ready.metrics, self._metrics)
+        return Counted(
+            await self._answer(response, parsed.binary, accepted), began_s, ready.metrics, self._intake.metrics
+        )
 
     async def _parsed(self, request: Request, receipt: Receipt) -> Parsed:
         match = _PATH.fullmatch(request.scope["path"])
@@ -86,20 +69,20 @@ class InferRoute:
         encoding = (header(request.scope, b"content-encoding") or "").strip().lower()
         compression.check(encoding)
         json_bytes = _json_bytes(header(request.scope, _JSON_BYTES))
-        limit = self._limits.max_request_bytes
+        limit = self._intake.limits.max_request_bytes
         chunks = await read_chunks(request, limit, receipt)
         if encoding:
-            inflated = await self._aside.run(compression.inflated, chunks, encoding, limit)
+            inflated = await self._intake.aside.run(compression.inflated, chunks, encoding, limit)
             receipt.grow(len(inflated))
             chunks = [inflated]
         model, version = match[1], match[2] or ""
         if receipt.bytes > _ON_LOOP_BYTES:
-            return await self._aside.run(lambda: parse(b"".join(chunks), json_bytes, model, version))
+            return await self._intake.aside.run(lambda: parse(b"".join(chunks), json_bytes, model, version))
         return parse(b"".join(chunks), json_bytes, model, version)
 
     async def _answer(self, response: InferResponse, binary: bool, accept_encoding: str) -> ASGIApp:
         if len(response.values) * len(response.values[0]) > _ON_LOOP_VALUES and not (binary and not accept_encoding):
-            return await self._aside.run(infer_response, response, binary, accept_encoding)
+            return await self._intake.aside.run(infer_response, response, binary, accept_encoding)
         return infer_response(response, binary, accept_encoding)
 
 

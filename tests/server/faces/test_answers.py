@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bundle.predictions import Prediction, Vote
+from server.answers import Answer, Classified
 from server.errors import Code, ServingError
 from server.rest.answers import ClassificationAnswer, JsonAnswer
 from server.rest.contract import classification as c
-from server.service import Answer, Classified
 from tests.support.faces import Running, running
 
 pytestmark = pytest.mark.anyio

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from bundle.files import Bundle
+from server.answers import Answer
 from server.engines.choice import Choice
 from server.offline import photo_files
 from server.offline.classification import Classification, Failure, Hung, Outcome
 from server.offline.local_model import LocalModel
 from server.scheduling.batcher import Batcher
-from server.service import Answer
 from server.settings import Settings
 from tests.support.faces import Held
 from tests.support.pictures import jpeg

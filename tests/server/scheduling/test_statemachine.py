@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from bundle import files, parity
 from bundle.images import Pixels
 from bundle.predictions import Probabilities
+from server.answers import Answer, Classified
 from server.decoding.decoders import Decoders
 from server.engines.choice import Choice
 from server.errors import Code, ServingError
@@ -28,7 +29,7 @@ from server.registry.repository import Repository
 from server.scheduling.device import Device
 from server.scheduling.fair_queue import Caller, Priority
 from server.scheduling.threads import Threads
-from server.service import Answer, Classified, Classifier, Limits, RequestOptions
+from server.service import Classifier, Limits, RequestOptions
 from tests.support.faces import FakeEngine
 from tests.support.pictures import encoded
 
