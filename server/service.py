@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from bundle.images import Picture, Pixels
 from server.answers import Classified, Inferred, answer
 from server.decoding.decoders import Decoders, Photo
 from server.errors import Code, ServingError
+from server.exchange import Exchange
 from server.lifecycle import Lifecycle
 from server.metrics import GONE, OK
 from server.registry.catalogue import Catalogue
@@ -50,6 +51,7 @@ class RequestOptions:
     version: str = ""
     top_k: int | None = None
     patient: bool = False
+    exchange: Exchange = field(default_factory=Exchange)
 
 
 Images = Sequence[bytes] | Pixels

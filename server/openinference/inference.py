@@ -5,6 +5,7 @@ import numpy as np
 from bundle import predictions
 from server.answers import Inferred
 from server.errors import Code, ServingError
+from server.exchange import Exchange
 from server.openinference.inputs import images
 from server.openinference.regions import Regions
 from server.openinference.request import InferRequest, InferResponse, InputTensor, RegionPart
@@ -27,7 +28,7 @@ class Inference:
         self._aside = aside
 
     async def infer(
-        self, request: InferRequest, caller: Caller, deadline_s: float, patient: bool = False
+        self, request: InferRequest, caller: Caller, deadline_s: float, exchange: Exchange, patient: bool = False
     ) -> tuple[InferResponse, ReadyModel]:
         """The response, and the model that computed it. The time limit of the request may only be shorter than the
         deadline. Raises ServingError, also for an error of one image.
@@ -38,7 +39,7 @@ class Inference:
             self.regions.get(request.output.region.region)  # before any work
         inputs = [await self._read(each) for each in request.inputs]
         given = images(inputs, self._classifier.limits.max_images)
-        options = RequestOptions(deadline_s, caller, request.model, request.version, patient=patient)
+        options = RequestOptions(deadline_s, caller, request.model, request.version, patient=patient, exchange=exchange)
         inferred = await self._classifier.infer(given, options)
         return await self._response(request, inferred), inferred.ready
 

@@ -11,6 +11,7 @@ from server.receiving import Receipt
 from server.rest.answers import ClassificationAnswer
 from server.rest.client import CancelledIfGone
 from server.rest.counted import Counted
+from server.rest.envelope import exchange_of
 from server.rest.intake import Intake
 from server.rest.request_options import request_options
 from server.service import Classifier
@@ -44,7 +45,7 @@ class ClassifyRoute:
             deadline_s = self._intake.receiver.deadline_s(request)
             body = await self._intake.photos(request, receipt, deadline_s)
             received_s = time.monotonic()
-            options = request_options(request.query_params, body.fields, deadline_s)
+            options = request_options(request.query_params, body.fields, deadline_s, exchange_of(request.scope))
             with CancelledIfGone(request.scope):
                 classified = await self._classifier.classify(body.photos, options)
         metrics = classified.ready.metrics

@@ -10,10 +10,12 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.exchange import Exchange
 from server.rest.request_head import header
 
 log = logging.getLogger("server.access")
 
+_EXTENSION = "sesame.exchange"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -26,8 +28,8 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        given = header(scope, b"x-request-id") or ""
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        exchange = _begun(scope)
+        scope["extensions"][_EXTENSION] = exchange
         started_s = time.perf_counter()
         status = 0
 
@@ -35,7 +37,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")
+                own = (b"x-request-id", exchange.request_id.encode()), (b"x-content-type-options", b"nosniff")
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
@@ -51,5 +53,18 @@ class Envelope:
                 scope["raw_path"][:256].decode("ascii", "replace"),
                 status,
                 elapsed_ms,
-                request_id,
+                exchange.request_id,
             )
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange of a request."""
+    exchange: Exchange = scope["extensions"][_EXTENSION]
+    return exchange
+
+
+def _begun(scope: Scope) -> Exchange:
+    given = header(scope, b"x-request-id") or ""
+    request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    client = scope["client"]
+    return Exchange(request_id, client[0] if client else "")

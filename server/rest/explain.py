@@ -10,6 +10,7 @@ from server.explaining.explainer import Explainer
 from server.receiving import Receipt
 from server.rest.client import CancelledIfGone
 from server.rest.counted import Counted
+from server.rest.envelope import exchange_of
 from server.rest.explanations import ExplanationAnswer, wanted
 from server.rest.intake import Intake
 from server.rest.request_options import request_options
@@ -42,7 +43,7 @@ class ExplainRoute:
             body = await self._intake.photos(request, receipt, deadline_s)
             if len(body.photos) != 1:
                 raise ServingError(Code.MALFORMED, f"{len(body.photos)} photos in one request: send one to explain.")
-            options = request_options(request.query_params, body.fields, deadline_s)
+            options = request_options(request.query_params, body.fields, deadline_s, exchange_of(request.scope))
             with CancelledIfGone(request.scope):
                 explained = await self._explainer.explain(body.photos[0], options, wanted(request.query_params))
         began_s = time.monotonic()

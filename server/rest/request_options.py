@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.errors import Code, ServingError
+from server.exchange import Exchange
 from server.scheduling.fair_queue import Caller, Priority
 from server.service import RequestOptions
 
@@ -11,7 +12,9 @@ _MOST_DIGITS = 9
 """Of a number in a text: Python needs long for a number of many digits."""
 
 
-def request_options(query: Mapping[str, str], fields: Mapping[str, Any], deadline_s: float) -> RequestOptions:
+def request_options(
+    query: Mapping[str, str], fields: Mapping[str, Any], deadline_s: float, exchange: Exchange
+) -> RequestOptions:
     """The query wins over the fields of a JSON body; a field that is null is not given.
 
     Raises ServingError MALFORMED for a value of the wrong kind.
@@ -23,6 +26,7 @@ def request_options(query: Mapping[str, str], fields: Mapping[str, Any], deadlin
         model=_text(given, "model"),
         version=_text(given, "version"),
         top_k=_whole_number(given, "top_k"),
+        exchange=exchange,
     )
 
 

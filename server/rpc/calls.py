@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from server.errors import Code, ServingError
 from server.receiving import Receipt, ReceiveBudget
+from server.rpc.call import Call
 from server.rpc.callers import Callers
 from server.rpc.outcomes import Outcomes
 from server.rpc.receiver import MessageReceiver
@@ -49,10 +50,10 @@ class Calls:
     def unary(
         self,
         parse: Callable[[bytes], Request],
-        answer: Callable[[Request, Context, float], Awaitable[Message]],
+        answer: Callable[[Request, Call], Awaitable[Message]],
         counted: bool = False,
     ) -> Handler:
-        """A method of one request and one response. `answer(request, context, deadline_s)` may raise ServingError.
+        """A method of one request and one response. `answer(request, call)` may raise ServingError.
         `counted`: its answers count as requests.
 
         It is handled as a stream of one message: only then can the server decide when to receive it.
@@ -75,13 +76,13 @@ class Calls:
     async def _answered(
         self,
         parse: Callable[[bytes], Request],
-        answer: Callable[[Request, Context, float], Awaitable[Message]],
+        answer: Callable[[Request, Call], Awaitable[Message]],
         context: Context,
     ) -> Message:
-        deadline_s = self.classifier.deadline_s(context.time_remaining())
+        call = Call.begin(context, self.classifier)
         with Receipt(self.budget) as receipt:
-            request = await self.receiver.receive(context, receipt, deadline_s, parse)
-            return await answer(request, context, deadline_s)
+            request = await self.receiver.receive(context, receipt, call.deadline_s, parse)
+            return await answer(request, call)
 
 
 def parser(kind: type[M]) -> Callable[[bytes], M]:

@@ -9,10 +9,10 @@ from server.explaining.explainer import Explainer
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.registry.catalogue import Catalogue
 from server.rpc import messages, requests
+from server.rpc.call import Call
 from server.rpc.calls import Calls, Handler, parser
 from server.rpc.explanations import explain_response
 from server.rpc.requests import PhotoRequest
-from server.rpc.status import Context
 from server.rpc.streams import Streams
 from server.service import RequestOptions
 
@@ -25,6 +25,7 @@ class ClassifyService:
         self._explainer = explainer
         self._catalogue = catalogue
         self._photos = Streams(
+            calls.classifier,
             calls.receiver,
             calls.outcomes,
             calls.budget,
@@ -47,32 +48,30 @@ class ClassifyService:
         """Read no more photos of streams."""
         self._photos.leave()
 
-    async def _classify(self, request: PhotoRequest, context: Context, deadline_s: float) -> pb.ClassifyResponse:
-        caller = self._calls.callers.of(context.peer(), request.priority)
-        return await self._answer(request, request.options(caller, deadline_s))
+    async def _classify(self, request: PhotoRequest, call: Call) -> pb.ClassifyResponse:
+        return await self._answer(request, self._options(request, call))
 
-    async def _explain(
-        self, request: tuple[PhotoRequest, Wanted], context: Context, deadline_s: float
-    ) -> pb.ExplainResponse:
+    async def _explain(self, request: tuple[PhotoRequest, Wanted], call: Call) -> pb.ExplainResponse:
         assert self._explainer, "without it the method is not offered. This is a bug."
         photo, wanted = request
         _require_image(photo)
-        caller = self._calls.callers.of(context.peer(), photo.priority)
-        explained = await self._explainer.explain(photo.image, photo.options(caller, deadline_s), wanted)
+        explained = await self._explainer.explain(photo.image, self._options(photo, call), wanted)
         return explain_response(photo.id, explained)
 
-    async def _list_models(self, request: pb.ListModelsRequest, _: Context, deadline_s: float) -> pb.ListModelsResponse:
+    async def _list_models(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         return messages.models(self._catalogue)
 
-    async def _answer_streamed(self, request: PhotoRequest, context: Context) -> pb.StreamResponse:
-        caller = self._calls.callers.of(context.peer(), request.priority)
-        deadline_s = self._calls.classifier.deadline_s(context.time_remaining())
-        options = request.options(caller, deadline_s, patient=True)
+    async def _answer_streamed(self, request: PhotoRequest, call: Call) -> pb.StreamResponse:
+        options = self._options(request, call, patient=True)
         try:
             answered = await self._calls.outcomes.count(self._answer(request, options))
             return pb.StreamResponse(id=request.id, answer=answered)
         except ServingError as error:
             return pb.StreamResponse(id=request.id, error=pb.Error(code=error.code.value, detail=error.detail))
+
+    def _options(self, request: PhotoRequest, call: Call, patient: bool = False) -> RequestOptions:
+        caller = self._calls.callers.of(call.context.peer(), request.priority)
+        return request.options(caller, call, patient)
 
     async def _answer(self, request: PhotoRequest, options: RequestOptions) -> pb.ClassifyResponse:
         _require_image(request)

@@ -11,6 +11,7 @@ from server.openinference.open_inference import OpenInference
 from server.openinference.request import InferRequest
 from server.pb.inference import grpc_service_pb2 as pb
 from server.rpc import tensors
+from server.rpc.call import Call
 from server.rpc.calls import Calls, Handler, parser
 from server.rpc.status import Context
 from server.rpc.streams import Streams
@@ -23,6 +24,7 @@ class OpenInferenceService:
         self._calls = calls
         self._protocol = protocol
         self._streams = Streams(
+            calls.classifier,
             calls.receiver,
             calls.outcomes,
             calls.budget,
@@ -60,48 +62,46 @@ class OpenInferenceService:
         """Read no more requests of streams."""
         self._streams.leave()
 
-    async def _server_live(self, request: pb.ServerLiveRequest, context: Context, deadline_s: float) -> Message:
+    async def _server_live(self, request: pb.ServerLiveRequest, call: Call) -> Message:
         return pb.ServerLiveResponse(live=self._protocol.is_live)
 
-    async def _server_ready(self, request: pb.ServerReadyRequest, context: Context, deadline_s: float) -> Message:
+    async def _server_ready(self, request: pb.ServerReadyRequest, call: Call) -> Message:
         return pb.ServerReadyResponse(ready=self._protocol.is_ready)
 
-    async def _model_ready(self, request: pb.ModelReadyRequest, context: Context, deadline_s: float) -> Message:
+    async def _model_ready(self, request: pb.ModelReadyRequest, call: Call) -> Message:
         return pb.ModelReadyResponse(ready=self._protocol.is_model_ready(request.name, request.version))
 
-    async def _server_metadata(self, request: pb.ServerMetadataRequest, context: Context, deadline_s: float) -> Message:
+    async def _server_metadata(self, request: pb.ServerMetadataRequest, call: Call) -> Message:
         return json_format.ParseDict(self._protocol.server_metadata(), pb.ServerMetadataResponse())
 
-    async def _model_metadata(self, request: pb.ModelMetadataRequest, context: Context, deadline_s: float) -> Message:
+    async def _model_metadata(self, request: pb.ModelMetadataRequest, call: Call) -> Message:
         metadata = self._protocol.model_metadata(request.name, request.version)
         return json_format.ParseDict(metadata, pb.ModelMetadataResponse())
 
-    async def _model_config(self, request: pb.ModelConfigRequest, context: Context, deadline_s: float) -> Message:
+    async def _model_config(self, request: pb.ModelConfigRequest, call: Call) -> Message:
         config = self._protocol.model_config(request.name, request.version)
         return json_format.ParseDict({"config": config}, pb.ModelConfigResponse())
 
-    async def _statistics(self, request: pb.ModelStatisticsRequest, context: Context, deadline_s: float) -> Message:
+    async def _statistics(self, request: pb.ModelStatisticsRequest, call: Call) -> Message:
         statistics = await self._protocol.statistics(request.name, request.version)
         return json_format.ParseDict(statistics, pb.ModelStatisticsResponse())
 
-    async def _infer(self, request: InferRequest, context: Context, deadline_s: float) -> pb.ModelInferResponse:
-        return await self._answer(request, context, deadline_s, patient=False)
+    async def _infer(self, request: InferRequest, call: Call) -> pb.ModelInferResponse:
+        return await self._answer(request, call, patient=False)
 
-    async def _index(self, request: pb.RepositoryIndexRequest, context: Context, deadline_s: float) -> Message:
+    async def _index(self, request: pb.RepositoryIndexRequest, call: Call) -> Message:
         index = self._protocol.repository_index(request.ready)
         return json_format.ParseDict({"models": index}, pb.RepositoryIndexResponse())
 
-    async def _load(self, request: pb.RepositoryModelLoadRequest, context: Context, deadline_s: float) -> Message:
-        await self._protocol.load(request.model_name, list(request.parameters), _authorization(context))
+    async def _load(self, request: pb.RepositoryModelLoadRequest, call: Call) -> Message:
+        await self._protocol.load(request.model_name, list(request.parameters), _authorization(call.context))
         return pb.RepositoryModelLoadResponse()
 
-    async def _unload(self, request: pb.RepositoryModelUnloadRequest, context: Context, deadline_s: float) -> Message:
-        await self._protocol.unload(request.model_name, _authorization(context))
+    async def _unload(self, request: pb.RepositoryModelUnloadRequest, call: Call) -> Message:
+        await self._protocol.unload(request.model_name, _authorization(call.context))
         return pb.RepositoryModelUnloadResponse()
 
-    async def _regions(
-        self, request: pb.SystemSharedMemoryStatusRequest, context: Context, deadline_s: float
-    ) -> Message:
+    async def _regions(self, request: pb.SystemSharedMemoryStatusRequest, call: Call) -> Message:
         response = pb.SystemSharedMemoryStatusResponse()
         for region in self._protocol.region_status(request.name):
             status = response.regions[region.name]
@@ -109,49 +109,36 @@ class OpenInferenceService:
             status.offset, status.byte_size = region.offset, region.size_bytes
         return response
 
-    async def _register(
-        self, request: pb.SystemSharedMemoryRegisterRequest, context: Context, deadline_s: float
-    ) -> Message:
+    async def _register(self, request: pb.SystemSharedMemoryRegisterRequest, call: Call) -> Message:
         self._protocol.regions.register(request.name, request.key, request.offset, request.byte_size)
         return pb.SystemSharedMemoryRegisterResponse()
 
-    async def _unregister(
-        self, request: pb.SystemSharedMemoryUnregisterRequest, context: Context, deadline_s: float
-    ) -> Message:
+    async def _unregister(self, request: pb.SystemSharedMemoryUnregisterRequest, call: Call) -> Message:
         self._protocol.regions.unregister(request.name)
         return pb.SystemSharedMemoryUnregisterResponse()
 
-    async def _cuda_regions(
-        self, request: pb.CudaSharedMemoryStatusRequest, context: Context, deadline_s: float
-    ) -> Message:
+    async def _cuda_regions(self, request: pb.CudaSharedMemoryStatusRequest, call: Call) -> Message:
         self._protocol.cuda_region_status(request.name)
         return pb.CudaSharedMemoryStatusResponse()
 
-    async def _register_cuda(
-        self, request: pb.CudaSharedMemoryRegisterRequest, context: Context, deadline_s: float
-    ) -> Message:
+    async def _register_cuda(self, request: pb.CudaSharedMemoryRegisterRequest, call: Call) -> Message:
         self._protocol.register_cuda_region()
         return pb.CudaSharedMemoryRegisterResponse()
 
-    async def _unregister_cuda(
-        self, request: pb.CudaSharedMemoryUnregisterRequest, context: Context, deadline_s: float
-    ) -> Message:
+    async def _unregister_cuda(self, request: pb.CudaSharedMemoryUnregisterRequest, call: Call) -> Message:
         return pb.CudaSharedMemoryUnregisterResponse()
 
-    async def _infer_streamed(self, request: InferRequest, context: Context) -> pb.ModelStreamInferResponse:
-        deadline_s = self._calls.classifier.deadline_s(context.time_remaining())
+    async def _infer_streamed(self, request: InferRequest, call: Call) -> pb.ModelStreamInferResponse:
         try:
-            answered = await self._calls.outcomes.count(self._answer(request, context, deadline_s, patient=True))
+            answered = await self._calls.outcomes.count(self._answer(request, call, patient=True))
             return pb.ModelStreamInferResponse(infer_response=answered)
         except ServingError as error:
             named = pb.ModelInferResponse(id=request.id, model_name=request.model)
             return pb.ModelStreamInferResponse(error_message=error.detail, infer_response=named)
 
-    async def _answer(
-        self, request: InferRequest, context: Context, deadline_s: float, patient: bool
-    ) -> pb.ModelInferResponse:
-        caller = self._calls.callers.of(context.peer(), request.priority)
-        response, ready = await self._protocol.inference.infer(request, caller, deadline_s, patient)
+    async def _answer(self, request: InferRequest, call: Call, patient: bool) -> pb.ModelInferResponse:
+        caller = self._calls.callers.of(call.context.peer(), request.priority)
+        response, ready = await self._protocol.inference.infer(request, caller, call.deadline_s, call.exchange, patient)
         began_s = time.monotonic()
         message = tensors.message(response)
         ready.metrics.took("respond", time.monotonic() - began_s)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from explain.explanation import Wanted
 from server.pb.sesame.v1 import classifier_pb2 as pb
+from server.rpc.call import Call
 from server.rpc.calls import parser
 from server.scheduling.fair_queue import Caller, Priority
 from server.service import RequestOptions
@@ -28,9 +29,9 @@ class PhotoRequest:
     id: str
     priority: Priority
 
-    def options(self, caller: Caller, deadline_s: float, patient: bool = False) -> RequestOptions:
+    def options(self, caller: Caller, call: Call, patient: bool) -> RequestOptions:
         return RequestOptions(
-            deadline_s, caller, model=self.model, version=self.version, top_k=self.top_k, patient=patient
+            call.deadline_s, caller, self.model, self.version, self.top_k, patient, exchange=call.exchange
         )
 
 

@@ -8,10 +8,12 @@ import grpc
 
 from server.errors import Code, ServingError
 from server.receiving import Receipt, ReceiveBudget
+from server.rpc.call import Call
 from server.rpc.outcomes import Outcomes
 from server.rpc.receiver import MessageReceiver
 from server.rpc.status import Context, abort
 from server.rpc.stream import Stream
+from server.service import Classifier
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -22,18 +24,20 @@ class Streams(Generic[Request, Response]):
 
     def __init__(
         self,
+        classifier: Classifier,
         receiver: MessageReceiver,
         outcomes: Outcomes,
         budget: ReceiveBudget,
         window: int,
         parse: Callable[[bytes], tuple[Request, int]],
-        answer: Callable[[Request, Context], Awaitable[Response]],
+        answer: Callable[[Request, Call], Awaitable[Response]],
         in_order: bool = False,
     ) -> None:
         """`window`: most requests of a stream not answered yet. `parse`: the request in a message, and its size in
         bytes; it raises ServingError. `answer` does not raise: what went wrong is in the response. `in_order`: as in
         `Stream`.
         """
+        self._classifier = classifier
         self._receiver = receiver
         self._outcomes = outcomes
         self._budget = budget
@@ -70,7 +74,7 @@ class Streams(Generic[Request, Response]):
 
         async def answer(parsed: tuple[Request, int]) -> Response:
             try:
-                return await self._answer(parsed[0], context)
+                return await self._answer(parsed[0], Call.begin(context, self._classifier))
             finally:
                 receipt.shrink_by(parsed[1])
 

@@ -13,6 +13,7 @@ from server.receiving import Receipt
 from server.rest.bodies import UnreadBody, read_chunks
 from server.rest.client import CancelledIfGone
 from server.rest.counted import Counted
+from server.rest.envelope import exchange_of
 from server.rest.intake import Intake
 from server.rest.openinference import compression
 from server.rest.openinference.answers import JSON_BYTES, infer_response
@@ -55,7 +56,9 @@ class InferRoute:
             received_s = time.monotonic() - received_s
             with CancelledIfGone(request.scope):
                 caller = Caller(parsed.request.priority)
-                response, ready = await self._inference.infer(parsed.request, caller, deadline_s)
+                response, ready = await self._inference.infer(
+                    parsed.request, caller, deadline_s, exchange_of(request.scope)
+                )
         ready.metrics.took("receive", received_s)
         began_s = time.monotonic()
         accepted = header(request.scope, b"accept-encoding") or ""

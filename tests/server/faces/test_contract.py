@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from bundle.manifest import ParityRow
 from server.errors import Code, ServingError
+from server.exchange import Exchange
 from server.rest.bodies import parse_json
 from server.rest.contract.classification import Classification, Classifications
 from server.rest.contract.models import GraphProof
@@ -281,7 +282,7 @@ def test_json_bodies_are_accepted_and_rejected_as_the_contract_says(body: object
         allowed = False
     try:
         parsed = parse_json(64, json.dumps(body).encode())
-        request_options({}, parsed.fields, 0)
+        request_options({}, parsed.fields, 0, Exchange())
         accepted = True
     except ServingError as error:
         assert error.code is Code.MALFORMED
