@@ -58,8 +58,8 @@ end
 function done(summary, latency)
    local errors = summary.errors
    io.write(string.format(
-      '{"requests": %d, "duration_us": %d, "steady_per_s": %.6f, "p50_us": %d, "p99_us": %d, "not_2xx": %d, ' ..
+      '{"requests": %d, "duration_us": %d, "steady_per_s": %.6f, "p50_us": %d, "p95_us": %d, "p99_us": %d, "not_2xx": %d, ' ..
       '"socket_errors": %d}\n',
-      summary.requests, summary.duration, steady_per_s(), latency:percentile(50), latency:percentile(99),
-      errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+      summary.requests, summary.duration, steady_per_s(), latency:percentile(50), latency:percentile(95),
+      latency:percentile(99), errors.status, errors.connect + errors.read + errors.write + errors.timeout))
 end

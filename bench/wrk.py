@@ -52,6 +52,7 @@ class Load:
     images_per_s: float
     requests_per_s: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     errors: int
     wrk_cpu_s: float
@@ -102,6 +103,7 @@ def measure(
         images_per_s=found["steady_per_s"] * good / max(1, found["requests"]),
         requests_per_s=good / taken_s,
         p50_ms=found["p50_us"] / 1e3,
+        p95_ms=found["p95_us"] / 1e3,
         p99_ms=found["p99_us"] / 1e3,
         errors=found["not_2xx"] + found["socket_errors"],
         wrk_cpu_s=wrk_s,

@@ -90,7 +90,7 @@ def test_without_the_package_index_the_message_says_what_to_do(tmp_path: Path, m
 
 
 def turn(server: str, rate: float, errors: int = 0) -> Turn:
-    load = Load(1, 10.0, 100, rate, rate, 2.0, 3.0, errors, 0.1, 0.5, 1.0)
+    load = Load(1, 10.0, 100, rate, rate, 2.0, 2.5, 3.0, errors, 0.1, 0.5, 1.0)
     return Turn("seresnet50", server, 1.0, (load, load, dataclasses.replace(load, images_per_s=2 * rate)))
 
 

@@ -46,7 +46,9 @@ def results(folder: Path, **changed: Any) -> Path:
 
 def load_document(rounds: int = 2) -> list[dict[str, Any]]:
     """As `bench.load` writes it."""
-    loads = tuple(Load(n, 3.0, 90, 30.0 + n, 30.0 + n, 20.0 * n, 30.0 * n, 0, 0.1, 5.0, 0.0) for n in CONNECTIONS)
+    loads = tuple(
+        Load(n, 3.0, 90, 30.0 + n, 30.0 + n, 20.0 * n, 25.0 * n, 30.0 * n, 0, 0.1, 5.0, 0.0) for n in CONNECTIONS
+    )
     inside = tuple(
         Inside(dict.fromkeys(STAGES, float(n)), {"1": 3, "4": n} if n > 1 else {"1": 90}) for n in CONNECTIONS
     )
