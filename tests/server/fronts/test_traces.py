@@ -1,6 +1,7 @@
 """Two fronts and a core: a trace leads from the client through a front to the core and its batch."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def there() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def tree(demo: Path, cache: Path, there: Collector) -> Iterator[ServedTree]:
     fast.leave("starts a server")
-    with served_tree(demo.parents[1], cache, f"--otlp-endpoint={there.url}", "--log-format=json") as tree:
+    with served_tree(demo.parents[1], cache, f"--otlp-endpoint={there.url}") as tree:
         tree.listen()
         tree.ready("core", *FRONTS)
         yield tree
@@ -51,3 +52,14 @@ async def test_a_trace_crosses_from_a_front_to_the_core(tree: ServedTree, there:
         front = named(spans, name).process
         assert {seen.process for seen in spans if seen.name not in CORE} == {front}
         assert front in (("front-1",) if name == "POST /classify" else FRONTS)
+
+
+def test_all_lines_of_all_processes_are_objects(demo: Path, cache: Path) -> None:
+    fast.leave("starts a server")
+    with served_tree(demo.parents[1], cache, "--log-format=json") as tree:
+        for _ in FRONTS:
+            tree.until('"logger":"server.startup.app","message":"ready"')
+        assert tree.end() == 0
+        lines = [json.loads(line) for line in tree.lines[:-1]]
+    assert {line.get("process") for line in lines} == {None, "core", *FRONTS}
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)

@@ -128,9 +128,7 @@ async def test_a_batch_links_all_its_images_and_each_links_its_batch(demo: Path,
         first, *others = [Caller(there) for _ in range(4)]
 
         def ask(caller: Caller, seed: int) -> "asyncio.Task[object]":
-            return asyncio.create_task(
-                server.rest.http.post("/classify", content=jpeg(seed), headers=caller.headers)  # type: ignore[arg-type]
-            )
+            return asyncio.create_task(server.rest.http.post("/classify", content=jpeg(seed), headers=caller.headers))
 
         asked = [ask(first, 0)]
         await asyncio.to_thread(engine.entered.wait)
@@ -205,7 +203,7 @@ async def test_a_caller_that_does_not_sample_is_not_recorded(server: Running, th
 )
 async def test_a_traceparent_that_is_none_begins_a_new_trace(hostile: str, server: Running, there: Collector) -> None:
     headers = [("traceparent", hostile.encode("latin-1")), ("x-request-id", b"hostile")]
-    answer = await server.rest.http.post("/classify", content=jpeg(22), headers=headers)  # type: ignore[arg-type]
+    answer = await server.rest.http.post("/classify", content=jpeg(22), headers=headers)
     if answer.status_code == 431:
         return
     trace_id = bytes.fromhex(answer.headers["traceresponse"].split("-")[1])
