@@ -1,11 +1,11 @@
 """RequestLine: what the log says of one request."""
 
-from collections.abc import Iterator
-
 from server.exchange import Exchange
 from server.host.logs import Event, quoted
 
-_TIMES = ("receive_ms", "decode_ms", "queue_ms", "infer_ms", "explain_ms", "respond_ms")
+Value = str | int | float
+
+_IN_HEAD = frozenset({"face", "method", "path", "status", "total_ms"})
 
 
 class RequestLine(Event):
@@ -19,45 +19,51 @@ class RequestLine(Event):
     def summary(self) -> str:
         """Method and path, or the gRPC method, and the status."""
         it = self._exchange
-        return " ".join(quoted(word) for word in (it.method, it.path, it.status or "-") if word)
+        return " ".join([quoted(word) for word in (it.method, it.path, it.status or "-") if word])
 
-    def fields(self) -> dict[str, str | int | float]:
+    def fields(self) -> dict[str, Value]:
         """All that is known, by the names of docs/logs.md. What does not apply is left out."""
-        return {name: value for name, value in self._all() if value not in ("", None)}
+        it = self._exchange
+        found: dict[str, Value] = {"id": it.request_id, "face": it.face, "method": it.method}
+        texts = (
+            ("path", it.path),
+            ("status", it.status),
+            ("code", it.code),
+            ("client", it.address),
+            ("key", getattr(it, "key", "")),
+            ("model", it.model),
+            ("version", it.version),
+        )
+        found |= {name: text for name, text in texts if text}
+        if it.trace:
+            found["trace_id"], found["span_id"] = f"{it.trace.trace_id:032x}", f"{it.trace.span_id:016x}"
+        if it.images:
+            found["images"], found["failed"], found["batch"] = it.images, it.failed, it.batch
+        _add_times(it, found)
+        return found
 
     def __str__(self) -> str:
         """The line in text."""
-        said = [f"total_ms={self._total_ms()}"]
-        said += [
-            f"{name}={quoted(str(value))}"
-            for name, value in self.fields().items()
-            if name not in ("face", "method", "path", "status", "total_ms")
+        found = self.fields()
+        said = [
+            f" {name}={quoted(value) if type(value) is str else value}"
+            for name, value in found.items()
+            if name not in _IN_HEAD
         ]
-        return f"{self.summary()} {' '.join(said)}"
-
-    def _all(self) -> Iterator[tuple[str, str | int | float | None]]:
-        it = self._exchange
-        yield from (("id", it.request_id), ("client", it.address), ("key", getattr(it, "key", "")))
-        if it.trace:
-            yield from (("trace_id", f"{it.trace.trace_id:032x}"), ("span_id", f"{it.trace.span_id:016x}"))
-        yield from (("face", it.face), ("method", it.method), ("path", it.path))
-        yield from (("status", it.status), ("code", it.code), ("model", it.model), ("version", it.version))
-        if it.images:
-            yield from (("images", it.images), ("failed", it.failed), ("batch", it.batch))
-        yield from zip(_TIMES, self._times_ms(), strict=True)
-        yield "total_ms", self._total_ms()
-
-    def _times_ms(self) -> Iterator[float | None]:
-        """None for a stage that there was not."""
-        it = self._exchange
-        yield _ms(it.received_at_s - it.began_at_s) if it.received_at_s else None
-        for stage_s in (it.decode_s, it.queue_s, it.infer_s, it.explain_s):
-            yield _ms(stage_s) if stage_s else None
-        yield _ms(it.ended_at_s - it.answered_at_s) if it.answered_at_s else None
-
-    def _total_ms(self) -> float:
-        return _ms(self._exchange.ended_at_s - self._exchange.began_at_s)
+        return f"{self.summary()} total_ms={found['total_ms']}{''.join(said)}"
 
 
-def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 3)
+def _add_times(it: Exchange, found: dict[str, Value]) -> None:
+    """In milliseconds, of the stages that there were."""
+    if it.received_at_s:
+        found["receive_ms"] = round((it.received_at_s - it.began_at_s) * 1e3, 3)
+    stages = (
+        ("decode_ms", it.decode_s),
+        ("queue_ms", it.queue_s),
+        ("infer_ms", it.infer_s),
+        ("explain_ms", it.explain_s),
+    )
+    found |= {name: round(stage_s * 1e3, 3) for name, stage_s in stages if stage_s}
+    if it.answered_at_s:
+        found["respond_ms"] = round((it.ended_at_s - it.answered_at_s) * 1e3, 3)
+    found["total_ms"] = round((it.ended_at_s - it.began_at_s) * 1e3, 3)

@@ -70,7 +70,7 @@ class Exporter:
 
     def _export(self) -> None:
         """In a thread of its own."""
-        cores.lower_priority(cores.Niceness.ENGINE)
+        cores.lower_priority(cores.Niceness.POOL)
         with self._collector:
             ending = False
             while not ending:

@@ -202,7 +202,7 @@ async def test_a_caller_that_does_not_sample_is_not_recorded(server: Running, th
     ["", "00", "0" * 55, "00-" + "f" * 60_000, "00-" + "0" * 32 + "-1234567890abcdef-01", "%s%n", "\u00fe\u00ff"],
 )
 async def test_a_traceparent_that_is_none_begins_a_new_trace(hostile: str, server: Running, there: Collector) -> None:
-    headers = [("traceparent", hostile.encode("latin-1")), ("x-request-id", b"hostile")]
+    headers = [(b"traceparent", hostile.encode("latin-1")), (b"x-request-id", b"hostile")]
     answer = await server.rest.http.post("/classify", content=jpeg(22), headers=headers)
     if answer.status_code == 431:
         return
