@@ -53,7 +53,7 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
         chosen = options.read(given, os.environ)
     except SettingsError as error:
         parser.exit(USAGE_ERROR, f"server: {error}\n")
-    logs = Logs(chosen.log_level)
+    logs = Logs(chosen.log_level, format=chosen.log_format)
     if command == "doctor":
         logs.end_process(_report(chosen))
     fronts = front_count(chosen, os.environ)

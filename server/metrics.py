@@ -101,6 +101,12 @@ class Metrics:
             "Lines of the log that were dropped since the start, because stderr was not read in time.",
             registry=registry,
         )
+        self.trace_records = Counter(
+            "sesame_trace_records_total",
+            "Requests and batches whose spans the collector has taken (sent), or that were dropped (dropped).",
+            ("outcome",),
+            registry=registry,
+        )
         self.model_ready = Gauge(
             "sesame_model_ready", "1 while the model version is READY, else 0.", _VERSION, registry=registry
         )

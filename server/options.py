@@ -112,4 +112,9 @@ def _parse(field: "dataclasses.Field[Any]", text: str) -> Any:
         except ValueError:
             kinds = f"{word} or a whole number" if word else "a whole number"
             raise SettingsError(f"{field.name} must be {kinds}, not {text!r}.") from None
+    if field.type is float:
+        try:
+            return float(text)
+        except ValueError:
+            raise SettingsError(f"{field.name} must be a number, not {text!r}.") from None
     return Path(text) if field.type is Path else text.strip()  # a file that holds a token ends in a newline

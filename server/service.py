@@ -100,17 +100,21 @@ class Classifier:
             raise ServingError(
                 Code.MALFORMED, f"{len(images)} images in one request: send at most {self.limits.max_images}."
             )
+        exchange = options.exchange
+        exchange.images = len(images)
         self._choose_model(options)  # before any work, so that a request for an unknown model fails at once
         try:
             async with asyncio.timeout_at(options.deadline_s) as timeout:
                 inputs = await self._examine(images, options.caller)
                 ready, permits = await self._admit(inputs, options)
-                waiters = [self._begin(ready, permit, each) for permit, each in zip(permits, inputs, strict=True)]
+                waiters = [
+                    self._begin(ready, permit, each, exchange) for permit, each in zip(permits, inputs, strict=True)
+                ]
                 try:
                     for waiter in waiters:
                         await waiter
                 finally:
-                    _count(ready, waiters, Code.DEADLINE if timeout.expired() else GONE)
+                    _count(ready, waiters, Code.DEADLINE if timeout.expired() else GONE, exchange)
         except TimeoutError:
             raise too_late() from None
         return Inferred(ready, waiters)
@@ -127,6 +131,7 @@ class Classifier:
                 (examined,) = await self._decoders.examine([photo], options.caller)
                 if isinstance(examined.header, ServingError):
                     raise examined.header.fresh()
+                options.exchange.images = 1
                 ready, (permit,) = await self._admit([examined], options)
                 outcome: str = Code.INTERNAL
                 try:
@@ -166,6 +171,8 @@ class Classifier:
                 ready.metrics.refused(error.code, len(inputs))
                 raise
             ready.metrics.admitted(len(inputs))
+            manifest = ready.loaded.bundle.manifest
+            options.exchange.model, options.exchange.version = manifest.name, manifest.version
             return ready, permits
 
     def _choose_model(self, options: RequestOptions) -> ReadyModel:
@@ -177,25 +184,34 @@ class Classifier:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
         return ready
 
-    def _begin(self, ready: ReadyModel, permit: Permit, image: Photo | Picture) -> Waiter:
+    def _begin(self, ready: ReadyModel, permit: Permit, image: Photo | Picture, exchange: Exchange) -> Waiter:
         """Start on one image. Its permit is given back when its work has ended, which may be after its caller left."""
         if isinstance(image, np.ndarray):
-            return ready.single_flight.alone(permit, lambda: self._compute(ready, permit, image, 0.0))
+            return ready.single_flight.alone(permit, lambda: self._compute(ready, permit, image, 0.0, exchange))
         if isinstance(image.header, ServingError):
             return ended(permit, image.header)
-        return ready.single_flight.join(image.digest, permit, lambda: self._decode_and_compute(ready, permit, image))
+        return ready.single_flight.join(
+            image.digest, permit, lambda: self._decode_and_compute(ready, permit, image, exchange)
+        )
 
-    async def _decode_and_compute(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
+    async def _decode_and_compute(
+        self, ready: ReadyModel, permit: Permit, photo: Photo, exchange: Exchange
+    ) -> Computed:
         preprocessing = ready.loaded.bundle.manifest.preprocessing
-        picture, decode_s = await self._decoders.decode(photo, preprocessing, permit.caller)
-        ready.metrics.took("decode", decode_s)
-        return await self._compute(ready, permit, picture, decode_s)
+        decoded = await self._decoders.decode(photo, preprocessing, permit.caller)
+        ready.metrics.took("decode", decoded.seconds)
+        if exchange.recorded:
+            exchange.spans.append(("decode", decoded.began_at_s, decoded.began_at_s + decoded.seconds))
+        return await self._compute(ready, permit, decoded.picture, decoded.seconds, exchange)
 
-    async def _compute(self, ready: ReadyModel, permit: Permit, picture: Picture, decode_s: float) -> Computed:
-        row = await permit.submit(picture)
+    async def _compute(
+        self, ready: ReadyModel, permit: Permit, picture: Picture, decode_s: float, exchange: Exchange
+    ) -> Computed:
+        trace = exchange.recorded
+        row = await permit.submit(picture, trace)
         ready.metrics.took("queue", row.queue_s)
         ready.metrics.took("infer", row.infer_s)
-        return Computed(row, decode_s)
+        return Computed(row, decode_s, trace)
 
 
 def _check_size(ready: ReadyModel, pixels: Pixels) -> None:
@@ -208,21 +224,28 @@ def _check_size(ready: ReadyModel, pixels: Pixels) -> None:
         )
 
 
-def _count(ready: ReadyModel, images: Sequence[Waiter], left: str) -> None:
-    """Count the outcome of each image; those without one are left now, for the reason `left`."""
+def _count(ready: ReadyModel, images: Sequence[Waiter], left: str, exchange: Exchange) -> None:
+    """Count the outcome of each image, and note it; those without one are left now, for the reason `left`."""
     for image in images:
         image.cancel()
         if image.cancelled():
             ready.metrics.outcome(left)
+            exchange.failed += 1
         elif image.exception():
             ready.metrics.outcome(Code.INTERNAL)
+            exchange.failed += 1
         else:
-            _count_result(ready, image, image.result())
+            _count_result(ready, image, image.result(), exchange)
 
 
-def _count_result(ready: ReadyModel, image: Waiter, outcome: Computed | ServingError) -> None:
+def _count_result(ready: ReadyModel, image: Waiter, outcome: Computed | ServingError, exchange: Exchange) -> None:
     if isinstance(outcome, ServingError):
         ready.metrics.outcome(outcome.code)
-    else:
-        ready.metrics.outcome(OK)
-        ready.metrics.took("total", image.seconds)
+        exchange.failed += 1
+        return
+    ready.metrics.outcome(OK)
+    ready.metrics.took("total", image.seconds)
+    row = outcome.row
+    exchange.computed(outcome.decode_s, row.queue_s, row.infer_s, row.batch)
+    if outcome.trace and outcome.trace is not exchange.trace and exchange.recorded:
+        exchange.shared.append(outcome.trace)

@@ -1,11 +1,13 @@
 """Settings: all that an operator can set, each by an option `--name` or an environment variable `SESAME_NAME`."""
 
 import dataclasses
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from server.engines import table
 
@@ -15,6 +17,7 @@ _CHOICES = {
     "engine": table.names(),
     "precision": ("auto", "fp32", "bf16", "fp16", "int8", "fp8"),
     "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
 }
 
 
@@ -81,6 +84,12 @@ class Settings:
     drain_delay_s: int = _setting(0, "time to accept more requests after SIGTERM, while not ready", 0, 3600)
     drain_limit_s: int = _setting(30, "time for admitted requests to be answered after that", 0, 3600)
     log_level: str = _setting("info", "debug, info, warning or error")
+    log_format: str = _setting("text", "text or json: an object a line")
+    otlp_endpoint: str = _setting(
+        "",
+        "URL of an OpenTelemetry collector that gets traces, such as http://localhost:4318; without it there are none",
+    )
+    trace_share: float = _setting(1.0, "part of the requests without a trace of their caller that begin one", 0, 1)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -96,6 +105,8 @@ class Settings:
             raise SettingsError("shared_memory is the beginning of names in /dev/shm, such as sesame-: without / and .")
         if self.admin_token and len(self.admin_token) < 16:
             raise SettingsError("admin_token must have at least 16 characters: make one with 'openssl rand -hex 16'.")
+        if self.otlp_endpoint:
+            _check_collector(self.otlp_endpoint)
         if self.default_timeout_ms > self.max_timeout_ms:
             raise SettingsError("default_timeout_ms must be at most max_timeout_ms.")
         if self.receive_bytes < 2 * max(self.max_request_bytes, self.max_image_bytes):
@@ -112,8 +123,27 @@ def _check_range(field: "dataclasses.Field[Any]", value: Any) -> None:
     least, most, word = field.metadata["least"], field.metadata["most"], field.metadata["word"]
     if word and value == word:
         return
-    if (least is not None and value < least) or (most is not None and value > most):
+    if (least is not None and not value >= least) or (most is not None and not value <= most):  # NaN is neither
         raise SettingsError(f"{field.name} must be {_range(least, most)}, not {value}.")
+
+
+def _check_collector(endpoint: str) -> None:
+    """Raises SettingsError where traces cannot be sent there."""
+    try:
+        url = urlsplit(endpoint)
+        usable = url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or url.username or url.query or url.fragment or not endpoint.isascii() or not endpoint.isprintable():
+        raise SettingsError(
+            f"otlp_endpoint must be http://HOST:PORT, where a collector takes OTLP over HTTP, not {endpoint!r}."
+        )
+    try:
+        found = importlib.util.find_spec("opentelemetry.proto.collector")
+    except ImportError:
+        found = None
+    if not found:
+        raise SettingsError("otlp_endpoint needs the package opentelemetry-proto: pip install 'sesame[traces]'.")
 
 
 def _range(least: int | None, most: int | None) -> str:

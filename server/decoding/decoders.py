@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bundle import images
 from bundle.errors import ImageError
@@ -42,6 +43,14 @@ class Photo:
     def work(self) -> float:
         """What decoding costs, where an ordinary photo costs 1; 0 for a photo that is refused."""
         return 0.0 if isinstance(self.header, ServingError) else self.header.work
+
+
+class Decoded(NamedTuple):
+    """`began_at_s`: when a thread began with it, on the monotonic clock. It took so many `seconds`."""
+
+    picture: Picture
+    began_at_s: float
+    seconds: float
 
 
 class Decoders:
@@ -80,7 +89,8 @@ class Decoders:
         """
         encoded = images.sample_jpeg()
         header = read_header(encoded, self._max_pixels)
-        measured_s = min(_timed_decode(encoded, header, preprocessing, self._exact)[1] for _ in range(3)) / header.work
+        decoded = [_timed_decode(encoded, header, preprocessing, self._exact) for _ in range(3)]
+        measured_s = min(each.seconds for each in decoded) / header.work
         if measured_s > self._latency.seconds(1):
             self._latency = _latency(measured_s)
 
@@ -94,15 +104,15 @@ class Decoders:
         )
         return list(await asyncio.gather(*jobs))
 
-    async def decode(self, photo: Photo, preprocessing: Preprocessing, caller: Caller) -> tuple[Picture, float]:
-        """The picture, and the seconds that decoding took. Raises ServingError for a photo that is refused."""
+    async def decode(self, photo: Photo, preprocessing: Preprocessing, caller: Caller) -> Decoded:
+        """Raises ServingError for a photo that is refused."""
         if isinstance(photo.header, ServingError):
             raise photo.header.fresh()
-        picture, seconds = await self._threads.run(
+        decoded = await self._threads.run(
             _timed_decode, photo.encoded, photo.header, preprocessing, self._exact, caller=caller, work=photo.work
         )
-        self._latency.saw(photo.work, seconds)
-        return picture, seconds
+        self._latency.saw(photo.work, decoded.seconds)
+        return decoded
 
     def forecast(self, work: Sequence[float], caller: Caller) -> Forecast:
         """When new photos of a caller will be decoded. `work`: of each photo."""
@@ -160,10 +170,10 @@ def _latency(ordinary_s: float) -> LatencyModel:
     return LatencyModel({0: 0.0, 1: ordinary_s})
 
 
-def _timed_decode(encoded: bytes, header: Header, preprocessing: Preprocessing, exact: bool) -> tuple[Picture, float]:
-    started_s = time.perf_counter()
+def _timed_decode(encoded: bytes, header: Header, preprocessing: Preprocessing, exact: bool) -> Decoded:
+    began_at_s = time.monotonic()
     try:
         picture = images.decode(encoded, header, preprocessing, exact)
     except ImageError as error:
         raise ServingError.of_image(error) from error
-    return picture, time.perf_counter() - started_s
+    return Decoded(picture, began_at_s, time.monotonic() - began_at_s)

@@ -9,6 +9,7 @@ from explain.explanation import Explanation, Wanted
 from explain.wire import Failure, Job, Reply
 from server.answers import Answer, Classified
 from server.errors import Code, ServingError
+from server.exchange import Exchange
 from server.explaining.worker_process import WorkerProcess
 from server.registry.loader import ReadyModel
 from server.scheduling.fair_queue import Caller, Priority
@@ -88,8 +89,17 @@ class Explainer:
             total_ms=total_ms,
             batch=1,
         )
+        self._note(options.exchange, answer, took_s)
         beyond_ms = took_s * 1e3 - explanation.decode_ms - explanation.infer_ms
         return Explained(ready, answer, explanation, beyond_ms)
+
+    def _note(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
+        """The photo was explained, just now."""
+        exchange.computed(answer.decode_ms / 1e3, answer.queue_ms / 1e3, answer.infer_ms / 1e3, answer.batch)
+        exchange.explain_s = took_s
+        if exchange.recorded:
+            now_s = time.monotonic()
+            exchange.spans.append(("explain", now_s - took_s, now_s))
 
     def _job(self, ready: ReadyModel, photo: bytes, options: RequestOptions, wanted: Wanted) -> Job:
         bundle = ready.loaded.bundle

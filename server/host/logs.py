@@ -1,13 +1,20 @@
 """Logs: lines go to stderr through a bounded queue, so that a slow reader of stderr cannot block the server."""
 
+import contextlib
 import logging
 import os
 import sys
 import threading
 from collections import deque
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TextIO
+
+from server.host.log_formats import FORMATS, Event, quoted
+
+__all__ = ["Event", "Logs", "QueuedLines", "quoted"]
 
 _MAX_LINES = 10_000
+_TOGETHER = 256  # lines are written in one call
 _LAST_LINES_S = 1.0
 _TEXT = logging.Formatter()
 _GATHER_S = 0.02
@@ -22,10 +29,12 @@ class QueuedLines(logging.Handler):
     Any thread may log.
     """
 
-    def __init__(self, writer: logging.Handler) -> None:
+    def __init__(self, stream: TextIO, written: Callable[[logging.LogRecord], str]) -> None:
+        """`written`: a record as it stands in the log. The thread calls it."""
         super().__init__()
         self.dropped = 0
-        self._writer = writer
+        self._stream = stream
+        self._line = written
         self._lines: deque[logging.LogRecord] = deque()
         self._there = threading.Event()  # lines wait
         self._ending = threading.Event()
@@ -38,10 +47,11 @@ class QueuedLines(logging.Handler):
         if len(self._lines) >= _MAX_LINES:
             self.dropped += 1
             return None
-        try:
-            self._make_text(record)
-        except Exception:
-            return self.handleError(record)
+        if not isinstance(record.msg, Event):  # an event does not change
+            try:
+                self._make_text(record)
+            except Exception:
+                return self.handleError(record)
         self._lines.append(record)
         if not self._there.is_set():
             self._there.set()
@@ -69,19 +79,23 @@ class QueuedLines(logging.Handler):
             self._there.clear()  # first: what comes from now on sets it again
             ending = self._ending.is_set()
             while self._lines:
-                self._writer.handle(self._lines.popleft())
+                self._write_some()
         self._written.set()
+
+    def _write_some(self) -> None:
+        together = [self._lines.popleft() for _ in range(min(_TOGETHER, len(self._lines)))]
+        text = "".join([self._line(record) for record in together])
+        with contextlib.suppress(OSError, ValueError):  # nobody can read it any more
+            self._stream.write(text)
+            self._stream.flush()
 
 
 class Logs:
     """The log of the process. Any thread may log; one thread of its own writes the lines."""
 
-    def __init__(self, level: str, process: str = "") -> None:
-        """`process`: the name of this one, where several write to the same stderr."""
-        writer = logging.StreamHandler(sys.stderr)
-        name = f"{process} %(name)s" if process else "%(name)s"
-        writer.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(message)s"))
-        self._lines = QueuedLines(writer)
+    def __init__(self, level: str, process: str = "", format: str = "text") -> None:
+        """`process`: the name of this one, where several write to the same stderr. `format`: text or json."""
+        self._lines = QueuedLines(sys.stderr, FORMATS[format](process))
         logging.basicConfig(level=level.upper(), handlers=[self._lines], force=True)
         logging.captureWarnings(True)
         _record_no_origin()

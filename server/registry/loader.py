@@ -15,8 +15,10 @@ from server.engines import batch_size, probe_check
 from server.engines.choice import Choice
 from server.engines.engine import Engine, start
 from server.engines.table import Kind
+from server.journal import BatchRun, Spans
 from server.metrics import Metrics, ModelMetrics
 from server.scheduling.admission import Admission
+from server.scheduling.batch import Batch
 from server.scheduling.batcher import Batcher
 from server.scheduling.device import Device
 from server.scheduling.latency import LatencyModel
@@ -99,13 +101,16 @@ class Loader:
         limits: QueueLimits,
         metrics: Metrics,
         measure: Measure = measure,
+        spans: Spans | None = None,
     ) -> None:
+        """`spans`: what records the batches of requests whose traces are recorded."""
         self._choose = choose
         self._measure = measure
         self._devices = devices
         self._decoding = decoding
         self._limits = limits
         self._metrics = metrics
+        self._spans = spans
 
     def load(self, path: Path) -> Loaded:
         """Takes seconds: call it in a thread. Raises BundleError or EngineFailed."""
@@ -128,9 +133,28 @@ class Loader:
             LatencyModel(loaded.batch_s),
             loaded.batch,
             admission,
-            lambda batch: metrics.dispatched(batch.ran, batch.reason),
+            partial(self._ran, loaded, metrics),
         )
         metrics.watch(
             lambda: admission.taken, batcher.queue.waiting, lambda: self._decoding.left_s() + batcher.drain_s()
         )
         return ReadyModel(loaded, batcher, SingleFlight(self._limits.remembered), metrics), batcher
+
+    def _ran(self, loaded: Loaded, metrics: ModelMetrics, batch: Batch) -> None:
+        """A batch of the model has run."""
+        metrics.dispatched(batch.ran, batch.reason)
+        if self._spans and (recorded := batch.recorded()):
+            manifest = loaded.bundle.manifest
+            self._spans.batch(
+                BatchRun(
+                    manifest.name,
+                    manifest.version,
+                    f"{loaded.engine.name} {loaded.engine.precision}",
+                    batch.reason,
+                    batch.ran,
+                    batch.failed,
+                    batch.began_at_s,
+                    batch.began_at_s + batch.infer_s,
+                    recorded,
+                )
+            )

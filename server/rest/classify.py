@@ -44,13 +44,15 @@ class ClassifyRoute:
             began_s = time.monotonic()
             deadline_s = self._intake.receiver.deadline_s(request)
             body = await self._intake.photos(request, receipt, deadline_s)
-            received_s = time.monotonic()
-            options = request_options(request.query_params, body.fields, deadline_s, exchange_of(request.scope))
+            exchange = exchange_of(request.scope)
+            exchange.route = "/classify"
+            exchange.received_at_s = received_s = time.monotonic()
+            options = request_options(request.query_params, body.fields, deadline_s, exchange)
             with CancelledIfGone(request.scope):
                 classified = await self._classifier.classify(body.photos, options)
         metrics = classified.ready.metrics
         metrics.took("receive", received_s - began_s)
-        began_s = time.monotonic()
+        exchange.answered_at_s = began_s = time.monotonic()
         if sum(map(_predictions, classified.outcomes)) > _PREDICTIONS_ON_LOOP:
             answer = await self._intake.aside.run(ClassificationAnswer, classified, body.many)
         else:

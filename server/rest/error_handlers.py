@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from server.errors import Code, ServingError, internal
 from server.metrics import GONE, FaceMetrics
 from server.rest.bodies import UnreadBody
+from server.rest.envelope import exchange_of
 from server.rest.problems import CLIENT_GONE, ClosingResponse, ErrorResponse
 from server.service import Classifier
 
@@ -48,6 +49,7 @@ class ErrorHandlers:
 
     async def serving_error(self, request: Request, error: ServingError) -> Response:
         self._metrics.ended(error.code)
+        exchange_of(request.scope).code = error.code
         if not isinstance(error, UnreadBody):
             return self._shape(error)
         discard_s = _DISCARD_WHEN_DRAINING_S if self._classifier.draining() else _DISCARD_S
@@ -57,6 +59,7 @@ class ErrorHandlers:
         return await self.serving_error(request, ServingError(Code.MALFORMED, str(error.errors()[0]["msg"])))
 
     async def _no_route(self, request: Request, error: HTTPException) -> Response:
+        exchange_of(request.scope).code = Code.METHOD_NOT_ALLOWED if error.status_code == 405 else Code.UNKNOWN_PATH
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "another method").replace("GET", "GET, HEAD")
             return self._shape(ServingError(Code.METHOD_NOT_ALLOWED, f"Use {allowed} here."), {"Allow": allowed})
@@ -64,8 +67,10 @@ class ErrorHandlers:
 
     async def _client_gone(self, request: Request, error: Exception) -> Response:
         self._metrics.ended(GONE)
+        exchange_of(request.scope).code = GONE
         return Response(status_code=CLIENT_GONE)
 
     async def _bug(self, request: Request, error: Exception) -> Response:
         self._metrics.ended(Code.INTERNAL)
+        exchange_of(request.scope).code = Code.INTERNAL
         return self._shape(internal())

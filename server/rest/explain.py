@@ -43,9 +43,12 @@ class ExplainRoute:
             body = await self._intake.photos(request, receipt, deadline_s)
             if len(body.photos) != 1:
                 raise ServingError(Code.MALFORMED, f"{len(body.photos)} photos in one request: send one to explain.")
-            options = request_options(request.query_params, body.fields, deadline_s, exchange_of(request.scope))
+            exchange = exchange_of(request.scope)
+            exchange.route = "/explain"
+            exchange.received_at_s = time.monotonic()
+            options = request_options(request.query_params, body.fields, deadline_s, exchange)
             with CancelledIfGone(request.scope):
                 explained = await self._explainer.explain(body.photos[0], options, wanted(request.query_params))
-        began_s = time.monotonic()
+        exchange.answered_at_s = began_s = time.monotonic()
         answer = await self._intake.aside.run(ExplanationAnswer, explained)
         return Counted(answer, began_s, explained.ready.metrics, self._intake.metrics)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from server.explaining.explainer import Explainer
 from server.health import Health
+from server.journal import Journal
 from server.lifecycle import Phase
 from server.metrics import Metrics
 from server.openinference.open_inference import OpenInference
@@ -54,6 +55,7 @@ class RestFace:
         exposition: Callable[[], Awaitable[bytes]],
         open_inference: OpenInference,
         explainer: Explainer | None,
+        journal: Journal,
     ) -> None:
         """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes, without
         `explainer` no `/explain`. `exposition`: the metrics as text.
@@ -80,7 +82,7 @@ class RestFace:
             operation = operations.explain(classifier.limits.max_timeout_s)
             app.add_api_route("/explain", explain.explain, methods=["POST"], **operation)
             others = Shortcut("POST", "/explain", explain, others)
-        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, others)))
+        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, others)), journal)
 
     def _add_routes(self, app: DocumentedApp, classify: dict[str, Any]) -> None:
         app.add_api_route("/classify", self._classify.classify, methods=["POST"], **classify)

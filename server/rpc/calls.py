@@ -1,6 +1,8 @@
 """Calls: how the methods of all services receive a request, and answer it or fail. On the event loop."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -8,8 +10,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from server.errors import Code, ServingError
+from server.journal import Journal
 from server.receiving import Receipt, ReceiveBudget
-from server.rpc.call import Call
+from server.rpc.call import Call, CallHead, Noted, reply_metadata
 from server.rpc.callers import Callers
 from server.rpc.outcomes import Outcomes
 from server.rpc.receiver import MessageReceiver
@@ -20,7 +23,8 @@ from server.service import Classifier
 Request = TypeVar("Request")
 M = TypeVar("M", bound=Message)
 
-Handler = Any  # grpc.RpcMethodHandler; grpc-stubs knows only those of the synchronous server
+Handler = Callable[[str], Any]
+"""Makes a grpc.RpcMethodHandler from the method's full name; grpc-stubs knows only those of the synchronous server."""
 
 
 class Service(Protocol):
@@ -46,6 +50,7 @@ class Calls:
     receiver: MessageReceiver
     outcomes: Outcomes
     callers: Callers
+    journal: Journal
 
     def unary(
         self,
@@ -60,28 +65,49 @@ class Calls:
         """
         outcome = self.outcomes.count if counted else self.outcomes.settle
 
-        async def call(_: AsyncIterator[bytes], context: Context) -> Message:
+        async def call(method: str, context: Context) -> Message:
+            exchange = CallHead.of(context, method).exchange(self.journal, minor=not counted)
+            told = reply_metadata(exchange)
             try:
-                return await outcome(self._answered(parse, answer, context))
+                with Noted(exchange, self.journal):
+                    request = Call.begin(exchange, context, self.classifier)
+                    message = await outcome(self._answered(parse, answer, request))
+                context.set_trailing_metadata(told)
+                return message
             except ServingError as error:
                 failed = error.fresh()  # it does not hold the images while the answer is sent
-            return await abort(context, failed)
+            return await abort(context, failed, told)
 
-        return grpc.stream_unary_rpc_method_handler(call, None, _serialized)
+        def named(method: str) -> Any:
+            async def handle(_: AsyncIterator[bytes], context: Context) -> Message:
+                return await call(method, context)
+
+            return grpc.stream_unary_rpc_method_handler(handle, None, _serialized)
+
+        return named
 
     def streaming(self, streams: Streams[Any, Any]) -> Handler:
         """A method of many requests and responses."""
-        return grpc.stream_stream_rpc_method_handler(streams.responses, None, _serialized)
+
+        def named(method: str) -> Any:
+            async def handle(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+                async with aclosing(streams.responses(method, context)) as responses:
+                    async for response in responses:
+                        yield response
+
+            return grpc.stream_stream_rpc_method_handler(handle, None, _serialized)
+
+        return named
 
     async def _answered(
         self,
         parse: Callable[[bytes], Request],
         answer: Callable[[Request, Call], Awaitable[Message]],
-        context: Context,
+        call: Call,
     ) -> Message:
-        call = Call.begin(context, self.classifier)
         with Receipt(self.budget) as receipt:
-            request = await self.receiver.receive(context, receipt, call.deadline_s, parse)
+            request = await self.receiver.receive(call.context, receipt, call.deadline_s, parse)
+            call.exchange.received_at_s = time.monotonic()
             return await answer(request, call)
 
 

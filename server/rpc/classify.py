@@ -32,6 +32,7 @@ class ClassifyService:
             calls.classifier.limits.max_images,
             _parse_with_size,
             self._answer_streamed,
+            calls.journal,
         )
 
     def handlers(self) -> dict[str, Handler]:
@@ -67,6 +68,7 @@ class ClassifyService:
             answered = await self._calls.outcomes.count(self._answer(request, options))
             return pb.StreamResponse(id=request.id, answer=answered)
         except ServingError as error:
+            call.failed(error)
             return pb.StreamResponse(id=request.id, error=pb.Error(code=error.code.value, detail=error.detail))
 
     def _options(self, request: PhotoRequest, call: Call, patient: bool = False) -> RequestOptions:
@@ -76,7 +78,7 @@ class ClassifyService:
     async def _answer(self, request: PhotoRequest, options: RequestOptions) -> pb.ClassifyResponse:
         _require_image(request)
         classified = await self._calls.classifier.classify([request.image], options)
-        began_s = time.monotonic()
+        options.exchange.answered_at_s = began_s = time.monotonic()
         response = messages.response(request.id, classified)
         classified.ready.metrics.took("respond", time.monotonic() - began_s)
         return response

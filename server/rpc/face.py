@@ -7,6 +7,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from server.explaining.explainer import Explainer
+from server.journal import Journal
 from server.metrics import Metrics
 from server.openinference.open_inference import OpenInference
 from server.receiving import ReceiveBudget
@@ -39,6 +40,7 @@ class RpcFace:
         max_connections: int,
         open_inference: OpenInference,
         explainer: Explainer | None,
+        journal: Journal,
         shared_port: bool = False,
     ) -> None:
         """`aside` parses large messages. `shared_port`: other processes may listen on the port too. Without
@@ -46,7 +48,7 @@ class RpcFace:
         """
         max_bytes = classifier.limits.max_image_bytes + _FIELDS_BYTES
         self._receiver = MessageReceiver(classifier, budget, aside, max_bytes)
-        calls = Calls(classifier, budget, self._receiver, Outcomes(metrics.face("grpc")), Callers())
+        calls = Calls(classifier, budget, self._receiver, Outcomes(metrics.face("grpc")), Callers(), journal)
         self._services: Sequence[Service] = [
             ClassifyService(calls, catalogue, explainer),
             OpenInferenceService(calls, open_inference),
@@ -55,8 +57,8 @@ class RpcFace:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=server_options(max_bytes, max_connections, shared_port))
         for service in self._services:
-            handlers = grpc.method_handlers_generic_handler(service.NAME, service.handlers())
-            self._server.add_generic_rpc_handlers((handlers,))
+            handlers = {name: named(f"{service.NAME}/{name}") for name, named in service.handlers().items()}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.NAME, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (service.NAME for service in self._services)
         reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

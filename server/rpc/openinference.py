@@ -31,6 +31,7 @@ class OpenInferenceService:
             calls.classifier.limits.max_images,
             _parse_with_size,
             self._infer_streamed,
+            calls.journal,
             in_order=True,  # as Triton does: its clients match answers by their place
         )
 
@@ -133,13 +134,14 @@ class OpenInferenceService:
             answered = await self._calls.outcomes.count(self._answer(request, call, patient=True))
             return pb.ModelStreamInferResponse(infer_response=answered)
         except ServingError as error:
+            call.failed(error)
             named = pb.ModelInferResponse(id=request.id, model_name=request.model)
             return pb.ModelStreamInferResponse(error_message=error.detail, infer_response=named)
 
     async def _answer(self, request: InferRequest, call: Call, patient: bool) -> pb.ModelInferResponse:
         caller = self._calls.callers.of(call.context.peer(), request.priority)
         response, ready = await self._protocol.inference.infer(request, caller, call.deadline_s, call.exchange, patient)
-        began_s = time.monotonic()
+        call.exchange.answered_at_s = began_s = time.monotonic()
         message = tensors.message(response)
         ready.metrics.took("respond", time.monotonic() - began_s)
         return message

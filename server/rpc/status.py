@@ -52,7 +52,7 @@ def trailers(error: ServingError) -> tuple[tuple[str, str], ...]:
     return (*code, ("grpc-retry-pushback-ms", str(math.ceil(error.retry_after_s * 1e3))))
 
 
-async def abort(context: Context, error: ServingError) -> NoReturn:
-    """End the call with an error."""
-    await context.abort(STATUS[error.code], error.detail, trailers(error))
+async def abort(context: Context, error: ServingError, told: tuple[tuple[str, str], ...] = ()) -> NoReturn:
+    """End the call with an error. `told`: more trailing metadata."""
+    await context.abort(STATUS[error.code], error.detail, (*trailers(error), *told))
     raise AssertionError("abort raises. This is a bug.")

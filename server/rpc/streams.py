@@ -1,14 +1,16 @@
 """Streams: calls of many requests, from their messages to their responses. On the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Generic, TypeVar
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, NoReturn, TypeVar
 
 import grpc
 
 from server.errors import Code, ServingError
+from server.journal import Journal
 from server.receiving import Receipt, ReceiveBudget
-from server.rpc.call import Call
+from server.rpc.call import Call, CallHead, Noted, failed, reply_metadata
 from server.rpc.outcomes import Outcomes
 from server.rpc.receiver import MessageReceiver
 from server.rpc.status import Context, abort
@@ -31,11 +33,12 @@ class Streams(Generic[Request, Response]):
         window: int,
         parse: Callable[[bytes], tuple[Request, int]],
         answer: Callable[[Request, Call], Awaitable[Response]],
+        journal: Journal,
         in_order: bool = False,
     ) -> None:
         """`window`: most requests of a stream not answered yet. `parse`: the request in a message, and its size in
-        bytes; it raises ServingError. `answer` does not raise: what went wrong is in the response. `in_order`: as in
-        `Stream`.
+        bytes; it raises ServingError. `answer` does not raise: what went wrong is in the response, and told to the
+        call. `in_order`: as in `Stream`. Each message has its entry in the journal, and so has a call that fails.
         """
         self._classifier = classifier
         self._receiver = receiver
@@ -44,6 +47,7 @@ class Streams(Generic[Request, Response]):
         self._window = window
         self._parse = parse
         self._answer = answer
+        self._journal = journal
         self._in_order = in_order
         self._leaving = asyncio.Event()
 
@@ -51,21 +55,32 @@ class Streams(Generic[Request, Response]):
         """Read no more requests. Those that were read are still answered."""
         self._leaving.set()
 
-    async def responses(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[Response]:
-        """The responses of one call. Aborts the call if it fails as a whole."""
+    async def responses(self, method: str, context: Context) -> AsyncGenerator[Response]:
+        """The responses of one call of the method. Aborts the call if it fails as a whole."""
+        head = CallHead.of(context, method)
         with Receipt(self._budget) as receipt:
             if not self._budget.has_room(0, self._receiver.max_bytes):
-                await abort(context, self._outcomes.failed(_too_many_streams()))
+                await self._abort(context, head, self._outcomes.failed(_too_many_streams()))
             receipt.grow(self._receiver.max_bytes)  # for the message being received: its size is known when it is whole
             try:
-                async for response in self._stream(context, receipt).responses():
+                async for response in self._stream(context, head, receipt).responses():
                     yield response
             except ServingError as error:
-                await abort(context, self._outcomes.failed(error))
+                await self._abort(context, head, self._outcomes.failed(error))
         if self._leaving.is_set():
-            await abort(context, ServingError(Code.DRAINING, "This server is shutting down: continue on another one."))
+            leaving = ServingError(Code.DRAINING, "This server is shutting down: continue on another one.")
+            await self._abort(context, head, leaving)
+        context.set_trailing_metadata((("x-request-id", head.request_id),))
 
-    def _stream(self, context: Context, receipt: Receipt) -> Stream[tuple[Request, int], Response]:
+    async def _abort(self, context: Context, head: CallHead, error: ServingError) -> NoReturn:
+        exchange = head.exchange(self._journal)
+        failed(exchange, error)
+        self._journal.end(exchange)
+        await abort(context, error, reply_metadata(exchange))
+
+    def _stream(self, context: Context, head: CallHead, receipt: Receipt) -> Stream[tuple[Request, int], Response]:
+        numbers = itertools.count(1)
+
         async def read() -> tuple[Request, int] | None:
             parsed = await self._next(context)
             if parsed is not None:
@@ -73,8 +88,10 @@ class Streams(Generic[Request, Response]):
             return parsed
 
         async def answer(parsed: tuple[Request, int]) -> Response:
+            exchange = head.exchange(self._journal, number=next(numbers))
             try:
-                return await self._answer(parsed[0], Call.begin(context, self._classifier))
+                with Noted(exchange, self._journal):
+                    return await self._answer(parsed[0], Call.begin(exchange, context, self._classifier))
             finally:
                 receipt.shrink_by(parsed[1])
 

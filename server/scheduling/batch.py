@@ -17,6 +17,7 @@ from server.engines.engine import EngineLost
 from server.errors import Code, ServingError
 from server.scheduling.deadline import Deadline
 from server.scheduling.fair_queue import Caller
+from server.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Item(ABC):
         self.caller = caller
         self.deadline = deadline
         self.abandoned = False
+        self.trace: Trace | None = None  # of its request, where spans are recorded
         self.ready_at_s = time.monotonic()
 
     @abstractmethod
@@ -79,7 +81,7 @@ class Batch:
     """Bound, prepared and run by a lane thread. `done` is called on the event loop when all items have their outcome.
 
     `ran` is how many images went through the engine: all but those that were abandoned before the batch was prepared.
-    `ran`, `infer_s`, `failed` and `lost` hold from then on.
+    `ran`, `began_at_s`, `infer_s`, `failed` and `lost` hold from then on.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Batch:
         self.reason = reason
         self.expected_s = expected_s
         self.ran = 0
+        self.began_at_s = 0.0
         self.infer_s = 0.0
         self.failed = False
         self.lost = False  # whether the engine cannot work again in this process
@@ -114,11 +117,15 @@ class Batch:
         """Run the engine, and hand the outcome to the event loop. In a lane thread. Never raises: an error goes to the
         callers.
         """
-        began_s = time.monotonic()
+        self.began_at_s = began_s = time.monotonic()
         outcome = self._outcome() if self._wanted else ABANDONED
         self.infer_s = time.monotonic() - began_s
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._deliver, outcome, began_s)
+
+    def recorded(self) -> list[tuple[Trace, float]]:
+        """Of those that were run, the traces whose spans are recorded, and when each image was ready."""
+        return [(item.trace, item.ready_at_s) for item in self._wanted if item.trace]
 
     def _outcome(self) -> Probabilities | ServingError:
         try:

@@ -14,6 +14,7 @@ from server.scheduling.forecast import NOW, Forecast
 from server.scheduling.latency import LatencyModel
 from server.scheduling.model_queue import ModelQueue
 from server.scheduling.permit import Permit, Retired
+from server.trace import Trace
 
 _SICK_AFTER = 3  # failed batches in a row
 
@@ -29,8 +30,8 @@ class _Permit:
         self._batcher = batcher
         self._held = True
 
-    async def submit(self, picture: Picture) -> Row:
-        return await self._batcher.submit(picture, self)
+    async def submit(self, picture: Picture, trace: Trace | None = None) -> Row:
+        return await self._batcher.submit(picture, self, trace)
 
     def release(self) -> None:
         if not self._held:
@@ -93,9 +94,10 @@ class Batcher:
         )
         return [_Permit(self, caller, Deadline(deadline_s)) for _ in range(images)]
 
-    async def submit(self, picture: Picture, permit: Permit) -> Row:
+    async def submit(self, picture: Picture, permit: Permit, trace: Trace | None = None) -> Row:
         """See `Permit.submit`."""
         item = Asked(picture, permit.caller, permit.deadline, self.withdraw)
+        item.trace = trace
         self.put(item)
         try:
             return await item

@@ -8,6 +8,7 @@ from server.scheduling.batch import Row
 from server.scheduling.deadline import Deadline
 from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import Forecast
+from server.trace import Trace
 
 
 class Retired(Exception):
@@ -23,11 +24,11 @@ class Permit(Protocol):
     @property
     def deadline(self) -> Deadline: ...
 
-    async def submit(self, picture: Picture) -> Row:
+    async def submit(self, picture: Picture, trace: Trace | None = None) -> Row:
         """The engine's answer. Never refused; raises ServingError when the engine fails, or time has run out.
 
         When the caller is cancelled its image leaves the queue. If a batch has the image already, this returns when
-        that batch ends.
+        that batch ends. `trace`: of the request, where its spans are recorded.
         """
         ...
 

@@ -12,14 +12,18 @@ from server.errors import ServingError
 from server.scheduling.batch import Row
 from server.scheduling.fair_queue import Priority
 from server.scheduling.permit import Permit
+from server.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What equal images share: the engine's row, and the seconds that decoding took."""
+    """What equal images share: the engine's row, the seconds that decoding took, and the trace of the request that
+    they were computed for, where its spans are recorded.
+    """
 
     row: Row
     decode_s: float
+    trace: Trace | None = None
 
 
 _Key = tuple[bytes, Priority]  # the image's digest, and how urgent it is

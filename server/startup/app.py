@@ -21,6 +21,7 @@ _DELIBERATE_S = 1.0
 _BACKEND_ENDS_IN_S = 5.0  # a build of plans that is under way
 _LOOK_EVERY_S = 0.5
 _LAST_ANSWERS_S = 1.0  # for answers to be written, once the work is done
+_LAST_SPANS_S = 1.0
 _TRIM_EVERY_S = 1.0
 
 
@@ -65,6 +66,8 @@ class App:
         self.parts.backend.close()
         self.parts.decoders.close()
         self.parts.aside.close()
+        if self.parts.spans:
+            self.parts.spans.close(_LAST_SPANS_S)
         return code or drained
 
     def leave(self) -> bool:

@@ -27,7 +27,7 @@ def main(choose: Choose | None = None) -> None:
         sys.exit(USAGE_ERROR)
     instructions = Instructions.from_json(text)
     name = sys.argv[1]
-    logs = Logs(instructions.settings.log_level, name)
+    logs = Logs(instructions.settings.log_level, name, instructions.settings.log_format)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the app itself logs what it does
     process.give_memory_back()
     process.allow_connections(instructions.settings.max_connections)
@@ -54,7 +54,7 @@ async def _front(instructions: Instructions, lifeline: Lifeline, logs: Logs) -> 
     from server.startup.app import App, handle_signals  # the core needs no faces
     from server.startup.compose import compose_front
 
-    app = App(compose_front(instructions.settings, instructions.control))
+    app = App(compose_front(instructions.settings, instructions.control, sys.argv[1]))
     app.parts.metrics.log_lines_dropped.set_function(logs.dropped)
     handle_signals(app, logs.end_process)
     with socket.socket(fileno=instructions.fd) as listener:

@@ -13,6 +13,7 @@ from server.explaining.explainer import Explainer
 from server.explaining.worker_process import WorkerProcess
 from server.health import Health
 from server.host import cores
+from server.journal import Journal, Spans
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
 from server.openinference.inference import Inference
@@ -29,6 +30,7 @@ from server.service import Classifier, Limits
 from server.settings import Settings
 from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
+from server.startup.compose_spans import compose_spans
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
 
@@ -52,12 +54,13 @@ class Parts:
     rest: RestFace
     rpc: RpcFace
     explainer: Explainer | None
+    spans: Spans | None = None
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
     """The parts of a server in one process. See `compose_models` for the arguments and what is raised."""
     ground = _Ground(settings)
-    models = compose_models(settings, ground.shares, ground.decoders, ground.metrics, choose, gpus)
+    models = compose_models(settings, ground.shares, ground.decoders, ground.metrics, choose, gpus, spans=ground.spans)
     registry = models.registry
 
     async def exposition() -> bytes:
@@ -66,13 +69,13 @@ def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu
     return _with_faces(ground, registry.repository, registry, registry.deployer, [models.watch], exposition)
 
 
-def compose_front(settings: Settings, control: str) -> Parts:
-    """The parts of a front, whose models are in the core at the control socket of that name."""
+def compose_front(settings: Settings, control: str, name: str = "front") -> Parts:
+    """The parts of a front of that name, whose models are in the core at the control socket `control`."""
     from server.processes.front.mirror import Mirror  # only Linux has what these need
     from server.processes.front.remote_backend import RemoteBackend
     from server.processes.front.remote_deployer import RemoteDeployer
 
-    ground = _Ground(settings)
+    ground = _Ground(settings, name)
     mirror = Mirror(
         settings.default_model, ground.decoders, Threads(1, "load"), ground.metrics, settings.remember_images
     )
@@ -82,12 +85,13 @@ def compose_front(settings: Settings, control: str) -> Parts:
 
 
 class _Ground:
-    """What faces and models share."""
+    """What faces and models share. `process`: the name of this one of several."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, process: str = "") -> None:
         self.settings = settings
         self.shares = cores.shares(settings.decode_threads, settings.engine_threads)
         self.metrics = Metrics(CollectorRegistry())
+        self.spans = compose_spans(settings, process, self.metrics)
         self.lifecycle = Lifecycle()
         self.aside = Threads(1, "aside")
         self.decoders = compose_decoders(settings, self.shares, self.aside)
@@ -118,19 +122,22 @@ def _with_faces(
         inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
     )
     explainer = _explainer(settings, classifier)
+    journal = Journal(ground.spans, settings.trace_share)
     rpc = RpcFace(
-        classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, shared_port
-    )
+        classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, journal,
+        shared_port,
+    )  # fmt: skip
     admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
-        explainer,
+        explainer, journal,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     return Parts(
-        settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer
-    )
+        settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer,
+        ground.spans,
+    )  # fmt: skip
 
 
 def _explainer(settings: Settings, classifier: Classifier) -> Explainer | None:

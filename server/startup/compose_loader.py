@@ -10,6 +10,7 @@ from server.engines.measurements import MeasurementCache
 from server.engines.table import Kind
 from server.engines.timings import Timings
 from server.host.cores import Shares
+from server.journal import Spans
 from server.metrics import Metrics
 from server.registry.loader import Decoding, Loader, QueueLimits
 from server.scheduling.device import Device
@@ -54,10 +55,11 @@ def compose_loader(
     limits: QueueLimits,
     metrics: Metrics,
     choose: Choose | None = None,
+    spans: Spans | None = None,
 ) -> Loader:
-    """`choose` decides on the engine of a bundle instead of the settings."""
+    """`choose` decides on the engine of a bundle instead of the settings. `spans`: see `Loader`."""
     cache_dir = resolved(settings.cache_dir)
     chooser = Chooser(machine, settings.engine, settings.precision, MeasurementCache(cache_dir / "choices.json"))
     names = tuple(gpu.name for gpu in machine.gpus)
     timings = Timings(MeasurementCache(cache_dir / "batches.json"), machine.threads, names)
-    return Loader(choose or chooser, devices, decoding, limits, metrics, timings.measure)
+    return Loader(choose or chooser, devices, decoding, limits, metrics, timings.measure, spans)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from server.engines import table
 from server.engines.table import Kind
 from server.host.cores import Shares
+from server.journal import Spans
 from server.metrics import Metrics
 from server.registry.activator import Activator, Offer, to_nobody
 from server.registry.deployer import Deployer
@@ -43,15 +44,16 @@ def compose_models(
     choose: Choose | None = None,
     gpus: Sequence[Gpu] | None = None,
     offer: Offer = to_nobody,
+    spans: Spans | None = None,
 ) -> Models:
     """Call it on the event loop. Raises BundleError where there is nothing to serve.
 
     `choose` decides on the engine of a bundle instead of the settings; `gpus` are used instead of those CUDA shows.
-    `offer`: see `Activator`.
+    `offer`: see `Activator`; `spans`: see `Loader`.
     """
     gpus = usable_gpus(settings.engine) if gpus is None else gpus
     devices = compose_devices(gpus)
-    registry = _registry(settings, choose, gpus, shares, devices, decoding, metrics, offer)
+    registry = _registry(settings, choose, gpus, shares, devices, decoding, metrics, offer, spans)
     return Models(registry, EngineWatch(list(devices.values()), registry.repository, settings.engine_limit_s))
 
 
@@ -75,12 +77,13 @@ def _registry(
     decoding: Decoding,
     metrics: Metrics,
     offer: Offer,
+    spans: Spans | None,
 ) -> Registry:
     machine = compose_machine(settings, shares, gpus)
     limits = QueueLimits(
         settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images
     )
-    loader = compose_loader(settings, machine, devices, decoding, limits, metrics, choose)
+    loader = compose_loader(settings, machine, devices, decoding, limits, metrics, choose, spans)
     repository = Repository(settings.model_repository, settings.default_model, metrics)
     threads = Threads(1, "load")
     activator = Activator(loader, threads, offer)

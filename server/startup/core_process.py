@@ -18,11 +18,13 @@ from server.processes.core.announcer import Announcer
 from server.processes.core.core import Core, NoDecoding
 from server.settings import Settings
 from server.startup.compose_models import Choose, Models, compose_models
+from server.startup.compose_spans import compose_spans
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
 _BUILDS_END_IN_S = 5.0
+_LAST_SPANS_S = 1.0
 
 
 class CoreProcess:
@@ -34,8 +36,11 @@ class CoreProcess:
         metrics.log_lines_dropped.set_function(dropped)
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
         self._announcer = Announcer()
+        self._spans = compose_spans(settings, "core", metrics)
         offer = partial(core_of.offer, self._announcer)
-        self._models: Models = compose_models(settings, shares, NoDecoding(), metrics, choose, offer=offer)
+        self._models: Models = compose_models(
+            settings, shares, NoDecoding(), metrics, choose, offer=offer, spans=self._spans
+        )
         self._core = Core(self._announcer, self._models.registry, metrics)
 
     async def run(self, listener: socket.socket, on_ready: Callable[[], None]) -> int:
@@ -60,6 +65,8 @@ class CoreProcess:
                 task.cancel()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait((loading, accepting), timeout=_BUILDS_END_IN_S)
+            if self._spans:
+                self._spans.close(_LAST_SPANS_S)
 
     async def _load_and_keep(self, on_ready: Callable[[], None]) -> int:
         """Returns where the core shall not start with what could be loaded."""

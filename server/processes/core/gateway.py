@@ -20,6 +20,7 @@ from server.scheduling.batcher import Batcher
 from server.scheduling.fair_queue import Caller, Priority
 from server.scheduling.forecast import Forecast
 from server.scheduling.permit import Permit, Retired
+from server.trace import PACKED_BYTES, Trace
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +167,12 @@ class Gateway:
         held = self._holding(submitted.slot)
         if held.used or (submitted.height, submitted.width) != held.shape:
             raise LinkError(f"A front submitted slot {submitted.slot} twice, or with a picture of another size.")
+        if submitted.trace and len(submitted.trace) != PACKED_BYTES:
+            raise LinkError(f"A front submitted slot {submitted.slot} with a torn trace.")
         held.used = True
         held.item = SlotItem(self, submitted.slot, held)
+        if submitted.trace:
+            held.item.trace = Trace.unpacked(submitted.trace)
         held.batcher.put(held.item)
 
     def _withdraw(self, slot: int) -> None:

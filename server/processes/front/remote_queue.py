@@ -13,6 +13,7 @@ from server.scheduling.deadline import Deadline
 from server.scheduling.fair_queue import Caller, Priority
 from server.scheduling.forecast import Forecast
 from server.scheduling.permit import Permit, Retired
+from server.trace import Trace
 
 
 class Session(Protocol):
@@ -129,14 +130,14 @@ class _RemotePermit:
         self._classes = classes
         self._held = True
 
-    async def submit(self, picture: Picture) -> Row:
+    async def submit(self, picture: Picture, trace: Trace | None = None) -> Row:
         if self._session.lost:
             raise core_is_gone()
         height, width, _ = picture.shape
         self._session.region.picture(self._slot, height, width)[...] = picture
         answer = Answer(self._session, self._slot, self._classes)
         self._session.expect_row(self._slot, answer)
-        self._session.send(m.Submit(self._slot, height, width))
+        self._session.send(m.Submit(self._slot, height, width, trace.packed() if trace else b""))
         return await answer
 
     def release(self) -> None:

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from server.errors import Code
+from server.trace import PACKED_BYTES
 
-PROTOCOL = 1
+PROTOCOL = 2
 """To be increased with every change of a message."""
 
 FRAME_BYTES = 1 << 20
@@ -26,6 +27,7 @@ Number = Annotated[int, msgspec.Meta(ge=0)]
 SlotNumber = Annotated[int, msgspec.Meta(ge=0, lt=_MOST_SLOTS)]
 SlotNumbers = Annotated[list[SlotNumber], msgspec.Meta(min_length=1, max_length=_MOST_SLOTS)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=_MOST_SIDE)]  # pixels
+PackedTrace = Annotated[bytes, msgspec.Meta(max_length=PACKED_BYTES)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]  # refuses NaN too; infinity is allowed
 
 
@@ -73,11 +75,15 @@ class Cancel(Message, tag=3, frozen=True):
 
 
 class Submit(Message, tag=4, frozen=True):
-    """The slot holds the picture (height, width, 3). Answered by Rows or Failed."""
+    """The slot holds the picture (height, width, 3). Answered by Rows or Failed.
+
+    `trace`: of the request, packed (`server.trace`), where its spans are recorded; else empty.
+    """
 
     slot: SlotNumber
     height: Side
     width: Side
+    trace: PackedTrace = b""
 
 
 class Withdraw(Message, tag=5, frozen=True):

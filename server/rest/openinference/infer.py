@@ -22,6 +22,7 @@ from server.rest.request_head import header
 from server.scheduling.fair_queue import Caller
 
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_ROUTE = "/v2/models/{name}/infer"
 _JSON_BYTES = JSON_BYTES.lower().encode()
 _ON_LOOP_BYTES = 1 << 20  # a larger body is parsed in a thread
 _ON_LOOP_VALUES = 4000  # an answer of more is written in a thread
@@ -50,17 +51,17 @@ class InferRoute:
 
     async def _infer(self, request: Request) -> ASGIApp:
         with Receipt(self._intake.budget) as receipt:
-            received_s = time.monotonic()
+            began_s = time.monotonic()
+            exchange = exchange_of(request.scope)
+            exchange.route = _ROUTE
             deadline_s = self._intake.receiver.deadline_s(request)
             parsed = await self._intake.receiver.receive(request, deadline_s, lambda: self._parsed(request, receipt))
-            received_s = time.monotonic() - received_s
+            exchange.received_at_s = received_s = time.monotonic()
             with CancelledIfGone(request.scope):
                 caller = Caller(parsed.request.priority)
-                response, ready = await self._inference.infer(
-                    parsed.request, caller, deadline_s, exchange_of(request.scope)
-                )
-        ready.metrics.took("receive", received_s)
-        began_s = time.monotonic()
+                response, ready = await self._inference.infer(parsed.request, caller, deadline_s, exchange)
+        ready.metrics.took("receive", received_s - began_s)
+        exchange.answered_at_s = began_s = time.monotonic()
         accepted = header(request.scope, b"accept-encoding") or ""
         return Counted(
             await self._answer(response, parsed.binary, accepted), began_s, ready.metrics, self._intake.metrics

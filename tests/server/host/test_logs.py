@@ -54,6 +54,6 @@ def test_all_lines_are_written_before_the_process_ends() -> None:
     assert "a library's" in stderr
     assert "not this" not in stderr
     assert "ERROR test names ['before']" in stderr
-    assert "ERROR test it failed\nTraceback (most recent call last):\n" in stderr
-    assert "ValueError: torn\n" in stderr
+    assert "ERROR test it failed\n  Traceback (most recent call last):\n" in stderr
+    assert "  ValueError: torn\n" in stderr
     assert stderr.endswith("ERROR test the last line\n")

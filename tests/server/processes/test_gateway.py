@@ -167,6 +167,7 @@ WRONG: dict[str, Wrong] = {
     "a picture of another height": holding(m.Submit(0, SIDE + 1, SIDE)),
     "a picture of another width": holding(m.Submit(0, SIDE, 1)),
     "a picture that fits no slot": holding(m.Submit(0, 65535, 65535)),
+    "a trace that is torn": holding(m.Submit(0, SIDE, SIDE, b"torn")),
     "a double submit": running(m.Submit(1, SIDE, SIDE)),
     "a release in the engine": running(m.Release([0])),
     "a release in the queue": running(m.Release([2])),

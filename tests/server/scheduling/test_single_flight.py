@@ -11,6 +11,7 @@ from server.scheduling.batch import Row
 from server.scheduling.deadline import Deadline
 from server.scheduling.fair_queue import Caller, Priority
 from server.scheduling.single_flight import Computed, SingleFlight, Waiter
+from server.trace import Trace
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ class Held:
         self.deadline = Deadline(until_s)
         self.held = True
 
-    async def submit(self, picture: Picture) -> Row:
+    async def submit(self, picture: Picture, trace: Trace | None = None) -> Row:
         raise NotImplementedError
 
     def release(self) -> None:
