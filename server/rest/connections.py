@@ -35,6 +35,9 @@ class Connections:
         for connection in self._all:
             connection.close_after_answer()
 
+    def is_full(self) -> bool:
+        return len(self._all) >= self.most
+
     def opened(self, connection: Connection) -> None:
         self._all.add(connection)
         self.idle(connection)

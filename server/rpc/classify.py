@@ -48,7 +48,7 @@ class ClassifyService:
         self._photos.leave()
 
     async def _classify(self, request: PhotoRequest, context: Context, deadline_s: float) -> pb.ClassifyResponse:
-        caller = self._calls.callers.of(context.peer(), request.priority)
+        caller = self._calls.callers.of(context, request.priority)
         return await self._answer(request, request.options(caller, deadline_s))
 
     async def _explain(
@@ -57,7 +57,7 @@ class ClassifyService:
         assert self._explainer, "without it the method is not offered. This is a bug."
         photo, wanted = request
         _require_image(photo)
-        caller = self._calls.callers.of(context.peer(), photo.priority)
+        caller = self._calls.callers.of(context, photo.priority)
         explained = await self._explainer.explain(photo.image, photo.options(caller, deadline_s), wanted)
         return explain_response(photo.id, explained)
 
@@ -65,7 +65,7 @@ class ClassifyService:
         return messages.models(self._catalogue)
 
     async def _answer_streamed(self, request: PhotoRequest, context: Context) -> pb.StreamResponse:
-        caller = self._calls.callers.of(context.peer(), request.priority)
+        caller = self._calls.callers.of(context, request.priority)
         deadline_s = self._calls.classifier.deadline_s(context.time_remaining())
         options = request.options(caller, deadline_s, patient=True)
         try:

@@ -150,7 +150,7 @@ class OpenInferenceService:
     async def _answer(
         self, request: InferRequest, context: Context, deadline_s: float, patient: bool
     ) -> pb.ModelInferResponse:
-        caller = self._calls.callers.of(context.peer(), request.priority)
+        caller = self._calls.callers.of(context, request.priority)
         response, ready = await self._protocol.inference.infer(request, caller, deadline_s, patient)
         began_s = time.monotonic()
         message = tensors.message(response)

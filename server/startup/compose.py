@@ -15,6 +15,7 @@ from server.health import Health
 from server.host import cores
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
+from server.network.certificates import Certificates
 from server.openinference.inference import Inference
 from server.openinference.open_inference import OpenInference
 from server.openinference.regions import Regions
@@ -29,6 +30,7 @@ from server.service import Classifier, Limits
 from server.settings import Settings
 from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
+from server.startup.compose_network import compose_access
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
 
@@ -52,6 +54,7 @@ class Parts:
     rest: RestFace
     rpc: RpcFace
     explainer: Explainer | None
+    certificates: Certificates | None = None
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
@@ -112,25 +115,31 @@ def _with_faces(
         await rpc.set_ready(ready)
 
     health = Health(lifecycle, catalogue, set_ready, settings.strict_readiness)
-    token = AdminToken(settings.admin_token)
+    apart = isinstance(settings.admin_port, int)
+    token = AdminToken("" if apart else settings.admin_token)  # of the protocol that has load and unload of its own
+    files = settings.tls_files()
+    certificates = Certificates(files) if files else None
+    access = compose_access(settings)
     inference = Inference(classifier, Regions(settings.shared_memory), aside)
     open_inference = OpenInference(
         inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
     )
     explainer = _explainer(settings, classifier)
     rpc = RpcFace(
-        classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, shared_port
-    )
-    admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
+        classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, shared_port,
+        certificates, access.proxies,
+    )  # fmt: skip
+    admin = AdminFace(operations, catalogue, AdminToken(settings.admin_token)) if settings.admin_token else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
-        explainer,
+        explainer, access,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     return Parts(
-        settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer
-    )
+        settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer,
+        certificates,
+    )  # fmt: skip
 
 
 def _explainer(settings: Settings, classifier: Classifier) -> Explainer | None:
