@@ -1,7 +1,8 @@
-"""Handshake: a connection of HTTP over TLS, from its accept to the end of its TLS handshake."""
+"""Handshake: a connection of HTTP over TLS until its handshake has ended; TlsServer: those of one listener."""
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 
 from server.errors import Code
@@ -16,73 +17,107 @@ HANDSHAKE_S = 10.0
 _SHUTDOWN_S = 5.0
 """A client that does not answer the end of TLS is disconnected after this time."""
 
+_ACCEPTS = 64  # at most, before other events have their turn
+_PAUSE_S = 1.0  # after an accept has failed, as where too many files are open
 
-class Handshake(asyncio.Protocol):
-    """asyncio's own servers make the protocol of a connection known only after its handshake. A client that never
-    finishes one would then count for no limit. So this class accepts, counts, shakes hands with the newest certificate,
-    and hands the connection over to the protocol of HTTP. All of it runs on the event loop.
-    """
+Make = Callable[[], asyncio.Protocol]
+"""Makes the protocol of HTTP for a connection."""
 
-    transport: asyncio.Transport
 
-    def __init__(
-        self, make: Callable[[], asyncio.Protocol], certificates: Certificates, connections: Connections
-    ) -> None:
-        """`make` makes the protocol of HTTP."""
-        self._make = make
-        self._certificates = certificates
-        self._all = connections
+class Handshake:
+    """One of `Connections` until the protocol of HTTP takes its place."""
+
+    def __init__(self, accepted: socket.socket, all: Connections) -> None:
+        self._accepted = accepted
+        self._all = all
+        self._begun = False
         self._task: asyncio.Task[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        if self._all.is_full() and not self._all.make_room():
-            self._all.count(Code.QUEUE_FULL)
-            return transport.abort()  # an answer would need a handshake
+    @property
+    def transport(self) -> "Handshake":
+        """What is closed where another connection needs the room."""
+        return self
+
+    def begin(self, make: Make, certificates: Certificates) -> None:
         self._all.opened(self)
-        transport.pause_reading()  # until TLS reads
-        self._task = asyncio.get_running_loop().create_task(self._shake_hands(transport))
-        return None
+        self._task = asyncio.get_running_loop().create_task(self._shake_hands(make, certificates))
+        self._task.add_done_callback(self._end)
+
+    def close(self) -> None:
+        if self._task:
+            self._task.cancel()
 
     def close_after_answer(self) -> None:
         """There is no answer yet: the protocol of HTTP will be told."""
 
-    async def _shake_hands(self, transport: asyncio.Transport) -> None:
-        early, tls = _Early(), None
-        context = self._certificates.newest.context
+    async def _shake_hands(self, make: Make, certificates: Certificates) -> None:
+        self._begun = True
         try:
-            tls = await asyncio.get_running_loop().start_tls(
-                transport,
-                early,
-                context,
-                server_side=True,
+            await asyncio.get_running_loop().connect_accepted_socket(
+                make,
+                self._accepted,
+                ssl=certificates.newest.context,
                 ssl_handshake_timeout=HANDSHAKE_S,
                 ssl_shutdown_timeout=_SHUTDOWN_S,
             )
         except OSError as error:  # SSLError is one too
             log.debug("a TLS handshake failed: %s", error)
-        finally:
-            self._all.closed(self)
-        if tls is None or early.lost:
-            return transport.abort()
-        protocol = self._make()
-        protocol.connection_made(tls)
-        tls.set_protocol(protocol)
-        if early.data and not tls.is_closing():
-            protocol.data_received(bytes(early.data))
-        return None
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self._all.closed(self)
+        if not self._begun:  # else the socket is its transport's
+            self._accepted.close()
+        if not task.cancelled():
+            task.result()
 
 
-class _Early(asyncio.Protocol):
-    """Keeps what comes after the handshake until the protocol of HTTP is there, which is in the loop's next turn."""
+class TlsServer:
+    """Accepts the connections of one listener, on the event loop.
 
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.lost = False
+    asyncio's own servers make the protocol of a connection known only after its handshake. A client that never finishes
+    one would then count for no limit. They also keep the certificate that they had at the start.
+    """
 
-    def data_received(self, data: bytes) -> None:
-        self.data += data
+    def __init__(self, listener: socket.socket, make: Make, certificates: Certificates, all: Connections) -> None:
+        self._listener = listener
+        self._make = make
+        self._certificates = certificates
+        self._all = all
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        listener.setblocking(False)
+        self._go_on()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
+    def close(self) -> None:
+        """Accept no more. The listener itself stays open, for whoever has it."""
+        if self._pause:
+            self._pause.cancel()
+        self._loop.remove_reader(self._listener)
+
+    async def wait_closed(self) -> None:
+        """Nothing is left to wait for: handshakes end by themselves."""
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("no connection can be accepted for a moment: %s", error)
+                self._loop.remove_reader(self._listener)
+                self._pause = self._loop.call_later(_PAUSE_S, self._go_on)
+                return
+            self._begin(accepted)
+
+    def _begin(self, accepted: socket.socket) -> None:
+        if self._all.is_full() and not self._all.make_room():
+            self._all.count(Code.QUEUE_FULL)
+            accepted.close()  # an answer would need a handshake
+            return
+        accepted.setblocking(False)
+        Handshake(accepted, self._all).begin(self._make, self._certificates)

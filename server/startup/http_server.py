@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from server.errors import Code
 from server.network.certificates import Certificates
 from server.rest.connections import Connections
-from server.rest.handshake import Handshake
+from server.rest.handshake import TlsServer
 from server.rest.protocol import factory
 from server.startup.listeners import Listeners
 
@@ -38,25 +38,21 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections: on TCP over TLS where there are certificates, on Unix sockets without."""
-        loop, backlog = asyncio.get_running_loop(), self.config.backlog
-        self.servers = []
-        for listener in sockets or ():
-            if listener.family == getattr(socket, "AF_UNIX", None):
-                server = await loop.create_unix_server(self._plain(), sock=listener, backlog=backlog, **_KEEP_FILE)
-            else:
-                server = await loop.create_server(self._over_tls() or self._plain(), sock=listener, backlog=backlog)
-            self.servers.append(server)
+        self.servers: list[Any] = [await self._accept(listener) for listener in sockets or ()]
         self.started = True
 
-    def _plain(self) -> Callable[[], asyncio.Protocol]:
+    async def _accept(self, listener: socket.socket) -> asyncio.Server | TlsServer:
+        loop, backlog, make = asyncio.get_running_loop(), self.config.backlog, self._maker()
+        if listener.family == getattr(socket, "AF_UNIX", None):
+            return await loop.create_unix_server(make, sock=listener, backlog=backlog, **_KEEP_FILE)
+        if self._certificates:
+            return TlsServer(listener, make, self._certificates, self._all)
+        return await loop.create_server(make, sock=listener, backlog=backlog)
+
+    def _maker(self) -> Callable[[], asyncio.Protocol]:
         """What makes the protocol of a connection."""
         make: Any = self.config.http_protocol_class
         return partial(make, self.config, self.server_state, self.lifespan.state)
-
-    def _over_tls(self) -> Callable[[], asyncio.Protocol] | None:
-        if self._certificates is None:
-            return None
-        return partial(Handshake, self._plain(), self._certificates, self._all)
 
 
 class HttpServers:

@@ -29,8 +29,8 @@ _FATAL_FOR_CORE, _FATAL_FOR_FRONT = frozenset({2, 3}), frozenset({2})
 
 @dataclass(frozen=True)
 class Instructions:
-    """What the parent tells a child. `control`: the name of the control socket. `fd`: the core's listening socket of it.
-    `http_fds`: those of HTTP, for a front, as `Listeners.descriptors` says; -1 where there is none.
+    """What the parent tells a child. `control`: the name of the control socket. `fd`: its listening socket, for the
+    core. `http_fds`: those of HTTP, for a front, as `Listeners.descriptors` says; -1 where there is none.
     """
 
     settings: Settings
