@@ -32,7 +32,8 @@ async def outcome(server: Running, face: str, client: TlsClient, host: str = "12
         return "ok" if answer.status_code == 200 else str(answer.status_code)
     async with client.channel(server.grpc_port, host) as channel:
         try:
-            await channel.unary_unary("/sesame.v1.ImageClassifier/ListModels")(b"", timeout=30)
+            listing: Any = channel.unary_unary("/sesame.v1.ImageClassifier/ListModels")
+            await listing(b"", timeout=30)
         except grpc.aio.AioRpcError as error:
             return "refused" if error.code() is grpc.StatusCode.UNAVAILABLE else str(error.code())
     return "ok"
@@ -146,6 +147,7 @@ async def test_a_client_without_a_handshake_counts_and_is_dropped(
         writer.write(b"\x16\x03\x01")  # the beginning of one
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 60) == b""
+        writer.close()
         assert await outcome(server, "rest", authority.client()) == "ok"
 
 
