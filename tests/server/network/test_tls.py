@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from server.rest import handshake
+from server.rpc import server_options
 from tests.support.certificates import Authority, Issued, TlsClient
 from tests.support.faces import Running, held, running
 from tests.support.loops import BOTH_LOOPS
@@ -173,3 +174,16 @@ async def test_plain_text_to_a_port_with_tls_is_refused(demo: Path, authority: A
             with pytest.raises(httpx.TransportError):
                 await http.get(f"http://127.0.0.1:{server.http_port}/livez")
         assert await outcome(server, "rest", authority.client()) in ("ok", "503")
+
+
+async def test_grpc_drops_a_client_without_a_handshake_and_counts_it(
+    demo: Path, authority: Authority, good: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_options, "_HANDSHAKE_MS", 2000)
+    async with running(demo.parents[1], tls=authority.client(), max_connections=2, **good.settings) as server:
+        silent = [await asyncio.open_connection("127.0.0.1", server.grpc_port) for _ in range(4)]
+        for reader, writer in silent:
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 60) == b""
+            writer.close()
+        assert await outcome(server, "rpc", authority.client()) == "ok"
