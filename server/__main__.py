@@ -13,8 +13,10 @@ from server.host import process
 from server.host.exit_codes import LOAD_FAILED, USAGE_ERROR
 from server.host.listening import CannotListen
 from server.host.logs import Logs
+from server.network.key_pair import TlsError, read_key_pair
 from server.settings import Settings, SettingsError
 from server.startup.front_count import front_count
+from server.startup.weaknesses import warn_of_weaknesses
 
 if TYPE_CHECKING:
     from server.startup.compose import Parts
@@ -57,6 +59,7 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
     if command == "doctor":
         logs.end_process(_report(chosen))
     fronts = front_count(chosen, os.environ)
+    warn_of_weaknesses(chosen)
     logs.end_process(_serve_tree(chosen, fronts, children) if fronts else _serve(chosen, compose, logs))
 
 
@@ -83,8 +86,10 @@ def _serve_tree(chosen: Settings, fronts: int, children: str) -> int:
     from server.startup.tree import run_tree
 
     try:
+        if files := chosen.tls_files():
+            read_key_pair(files)  # else each front would find what is wrong
         return run_tree(chosen, fronts, children)
-    except CannotListen as error:
+    except (CannotListen, TlsError) as error:
         log.error("%s", error)
         return USAGE_ERROR
 
@@ -111,7 +116,7 @@ def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
     except BundleError as error:
         log.error("%s", error)
         return LOAD_FAILED
-    except CannotListen as error:
+    except (CannotListen, TlsError) as error:
         log.error("%s", error)
         return USAGE_ERROR
 

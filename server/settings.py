@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server.engines import table
+from server.network.key_pair import TlsFiles
+from server.network.proxies import Proxies
 
 _MIB = 1 << 20
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 _CHOICES = {
     "engine": table.names(),
@@ -50,6 +55,27 @@ class Settings:
     keep_versions: int = _setting(1, "newest versions of each model to serve, besides those asked for; 0 serves all", 0)
     watch_s: int = _setting(0, "time between checks of the model repository for changes; 0 never checks", 0, 86_400)
     admin_token: str = _setting("", "token that callers of /admin must send; without a token there is no /admin")
+    admin_port: int | str = _setting(
+        "off",
+        "port of its own for /admin and /metrics, which are then not on http_port; 0 takes any free port; off: no such "
+        "port",
+        0,
+        65535,
+        word="off",
+    )
+    admin_host: str = _setting("127.0.0.1", "address or host name to listen on with admin_port")
+    tls_cert: str = _setting("", "PEM file with the certificate, and those between it and its CA; without it no TLS")
+    tls_key: str = _setting("", "PEM file with the key of tls_cert")
+    tls_client_ca: str = _setting("", "PEM file with a CA: clients must have a certificate that it signed")
+    uds: str = _setting("", "path of a Unix socket on which REST listens too")
+    cors_origins: str = _setting(
+        "", "origins, with commas between them, whose pages may call REST from a browser; * lets all of them"
+    )
+    root_path: str = _setting("", "path that a proxy in front takes off, such as /sesame")
+    trusted_proxies: str = _setting(
+        "",
+        "IP networks, with commas between them, whose X-Forwarded-For and -Proto are believed; unix: of the socket uds",
+    )
     keep_going: bool = _setting(False, "start even if a model has no version that can be loaded")
     strict_readiness: bool = _setting(False, "be ready only while every model answers, not already when one does")
     max_image_bytes: int = _setting(20 * _MIB, "largest image file accepted", 1, 1 << 30)
@@ -113,6 +139,33 @@ class Settings:
             raise SettingsError("receive_bytes must be at least twice max_request_bytes and max_image_bytes.")
         if self.queue_images < self.max_images:
             raise SettingsError("queue_images must be at least max_images: larger requests could never be admitted.")
+        self._check_network()
+
+    def tls_files(self) -> TlsFiles | None:
+        """None without TLS."""
+        if not self.tls_cert:
+            return None
+        client_ca = Path(self.tls_client_ca).expanduser() if self.tls_client_ca else None
+        return TlsFiles(Path(self.tls_cert).expanduser(), Path(self.tls_key).expanduser(), client_ca)
+
+    def _check_network(self) -> None:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise SettingsError("tls_cert and tls_key belong together: give both, or neither.")
+        if self.tls_client_ca and not self.tls_cert:
+            raise SettingsError("tls_client_ca needs TLS: give tls_cert and tls_key too.")
+        if self.uds and sys.platform == "win32":
+            raise SettingsError("uds needs Unix sockets: listen on http_port alone.")
+        if self.root_path and not _ROOT_PATH.fullmatch(self.root_path):
+            raise SettingsError(f"root_path must be like /sesame, without a slash at its end, not {self.root_path!r}.")
+        for origin in filter(None, self.cors_origins.split(",")):
+            if not _ORIGIN.fullmatch(origin.strip()):
+                raise SettingsError(
+                    f"cors_origins has {origin!r}: give origins such as https://app.example.org, without a path, or *."
+                )
+        try:
+            Proxies(self.trusted_proxies)
+        except ValueError as error:
+            raise SettingsError(f"{error}.") from error
 
 
 class SettingsError(Exception):

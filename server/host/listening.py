@@ -4,20 +4,20 @@ import contextlib
 import errno
 import socket
 
-_BACKLOG = 2048  # uvicorn's own default
+BACKLOG = 2048  # uvicorn's own default
 
 
 class CannotListen(Exception):
     """The address is not known or the port is taken. The message says what to change."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; on `::` it accepts IPv4 too. Raises CannotListen.
+def listen(host: str, port: int, option: str = "--http-port") -> socket.socket:
+    """A listening TCP socket; on `::` it accepts IPv4 too. `option` sets its port. Raises CannotListen.
 
     uvicorn can open its own socket, but it ends the process where the port is taken. Processes that inherit this
     socket share its connections: each goes to the one that accepts it.
     """
-    return _open(host, port, "HTTP", "--http-port")
+    return _open(host, port, "HTTP", option)
 
 
 def reserve_grpc_port(host: str, port: int) -> socket.socket:
@@ -47,7 +47,7 @@ def _open(host: str, port: int, protocol: str, option: str) -> socket.socket:
         families = {found[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
         both = host == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except socket.gaierror as error:
         raise CannotListen(f"The address {host} is not known ({error.strerror}): choose another --host") from error
     except OSError as error:

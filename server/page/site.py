@@ -41,14 +41,13 @@ def _has(known: str, etag: str) -> bool:
     return bool(tags & {etag, "*"})
 
 
-def _read(path: Path) -> _File:
-    content = path.read_bytes()
+def _read(path: Path, without: bytes) -> _File:
+    content = path.read_bytes().replace(without, b"")
     headers = {
         "Content-Type": _TYPES[path.suffix],
         "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
         "Cache-Control": "no-cache",
         "Content-Security-Policy": _POLICY,
-        "Cross-Origin-Resource-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
     }
     return _File(content, headers)
@@ -57,9 +56,9 @@ def _read(path: Path) -> _File:
 class Site:
     """Routes of the page: `/`, and each other file as `/page/app.js` is. They run on the event loop."""
 
-    def __init__(self) -> None:
-        """Raises OSError without the files."""
-        self._files = {path.name: _read(path) for path in sorted(_FOLDER.iterdir())}
+    def __init__(self, without: bytes = b"") -> None:
+        """`without`: a piece of its files that is left out. Raises OSError without the files."""
+        self._files = {path.name: _read(path, without) for path in sorted(_FOLDER.iterdir())}
 
     def add_routes(self, app: FastAPI) -> None:
         for name, file in self._files.items():

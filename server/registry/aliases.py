@@ -62,9 +62,7 @@ class Aliases:
         except FileNotFoundError:
             targets = self._targets
         except OSError as error:
-            raise BundleError(
-                f"{self._path} cannot be read ({error.strerror}): let the server's user read it."
-            ) from error
+            raise BundleError(f"{_FILE} cannot be read ({error.strerror}): let the server's user read it.") from error
         except ValueError as error:  # not UTF-8
             raise _not_understood() from error
         return _changed(targets, self._unwritten)

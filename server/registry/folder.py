@@ -28,8 +28,13 @@ def scan(root: Path) -> dict[Path, Found]:
 
 
 def unreadable(root: Path, error: OSError) -> str:
-    """Which folder cannot be read and why, as the beginning of a sentence."""
-    return f"The folder '{error.filename or root}' cannot be read ({error.strerror or error})"
+    """Which folder cannot be read and why, as the beginning of a sentence.
+
+    Clients read it too: it does not say where the model repository lies.
+    """
+    path = Path(str(error.filename or root))
+    shown = path.relative_to(root.parent) if path.is_relative_to(root.parent) else Path(path.name)
+    return f"The folder '{shown}' cannot be read ({error.strerror or type(error).__name__})"
 
 
 def _signature(path: Path) -> Signature:

@@ -1,6 +1,5 @@
 """Connections: all connections of the HTTP server, their limit, and which one is closed for a new one."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
@@ -8,10 +7,15 @@ from typing import Protocol
 from server.errors import Code
 
 
+class Closable(Protocol):
+    def close(self) -> object: ...
+
+
 class Connection(Protocol):
     """One of them."""
 
-    transport: asyncio.Transport
+    @property
+    def transport(self) -> Closable: ...
 
     def close_after_answer(self) -> None:
         """Close after the answer that is being sent."""
@@ -34,6 +38,9 @@ class Connections:
         self.leaving = True
         for connection in self._all:
             connection.close_after_answer()
+
+    def is_full(self) -> bool:
+        return len(self._all) >= self.most
 
     def opened(self, connection: Connection) -> None:
         self._all.add(connection)

@@ -21,22 +21,28 @@ from server.rest.admin import AdminFace
 from server.rest.answers import JsonAnswer, aliases, model_description, model_state
 from server.rest.classify import ClassifyRoute
 from server.rest.contract import models as m
+from server.rest.cors import Cors
 from server.rest.docs import operations
 from server.rest.docs.app import DocumentedApp
 from server.rest.docs.page import docs_page
 from server.rest.envelope import Envelope
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.explain import ExplainRoute
+from server.rest.forwarded import Forwarded
 from server.rest.head import HeadAsGet
 from server.rest.intake import Intake
 from server.rest.openinference.answers import InferenceError
 from server.rest.openinference.app import PREFIX, OpenInferenceApp
 from server.rest.openinference.infer import InferRoute
 from server.rest.problems import ProblemResponse
+from server.rest.reach import Reach
 from server.rest.receiver import BodyReceiver
 from server.rest.shortcut import Shortcut, Under
 from server.scheduling.threads import Threads
 from server.service import Classifier
+
+_METRICS_LINK = b' <a href="metrics">Metrics</a>'
+"""In the page at `/`, which cannot lead to another port."""
 
 
 class RestFace:
@@ -55,11 +61,14 @@ class RestFace:
         exposition: Callable[[], Awaitable[bytes]],
         open_inference: OpenInference,
         explainer: Explainer | None,
+        reach: Reach,
         journal: Journal,
     ) -> None:
         """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes, without
         `explainer` no `/explain`. `exposition`: the metrics as text.
         """
+        self.admin_app: ASGIApp | None = None
+        """What the admin port serves, where there is one."""
         self._catalogue = catalogue
         self._health = health
         self._exposition = exposition
@@ -71,10 +80,17 @@ class RestFace:
         protocol_errors = ErrorHandlers(classifier, face_metrics, InferenceError)
         infer = InferRoute(open_inference.inference, dataclasses.replace(intake, errors=protocol_errors))
         v2 = OpenInferenceApp(open_inference, infer, protocol_errors)
-        app = DocumentedApp(version)
+        app = DocumentedApp(version, reach.root_path)
         self._add_routes(app, operations.classify(classifier.limits.max_timeout_s))
+        Site(_METRICS_LINK if reach.admin_apart else b"").add_routes(app)
+        for_operators = DocumentedApp(version) if reach.admin_apart else app
+        for_operators.add_api_route("/metrics", self.read_metrics, **operations.METRICS)
         if admin:
-            admin.add_routes(app)
+            admin.add_routes(for_operators)
+        if reach.admin_apart:
+            self._add_health(for_operators)
+            errors.install(for_operators)
+            self.admin_app = Envelope(HeadAsGet(for_operators), journal)
         errors.install(app)
         others: ASGIApp = HeadAsGet(app)
         if explainer:
@@ -82,7 +98,12 @@ class RestFace:
             operation = operations.explain(classifier.limits.max_timeout_s)
             app.add_api_route("/explain", explain.explain, methods=["POST"], **operation)
             others = Shortcut("POST", "/explain", explain, others)
-        self.app: ASGIApp = Envelope(Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, others)), journal)
+        routes: ASGIApp = Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, others))
+        if reach.cors_origins:
+            routes = Cors(routes, reach.cors_origins)
+        self.app: ASGIApp = Envelope(routes, journal)
+        if reach.proxies:
+            self.app = Forwarded(self.app, reach.proxies)
 
     def _add_routes(self, app: DocumentedApp, classify: dict[str, Any]) -> None:
         app.add_api_route("/classify", self._classify.classify, methods=["POST"], **classify)
@@ -90,11 +111,12 @@ class RestFace:
         app.add_api_route("/models/{name}", self.list_versions, **operations.MODEL)
         app.add_api_route("/models/{name}/labels", self.list_labels, **operations.LABELS)
         app.add_api_route("/models/{name}/ready", self.is_model_ready, **operations.MODEL_READY)
+        self._add_health(app)
+
+    def _add_health(self, app: DocumentedApp) -> None:
         app.add_api_route("/livez", self.is_live, **operations.LIVE)
         app.add_api_route("/readyz", self.is_ready, **operations.READY)
-        app.add_api_route("/metrics", self.read_metrics, **operations.METRICS)
         app.add_api_route("/docs", docs_page, include_in_schema=False)
-        Site().add_routes(app)
 
     def end_receiving(self) -> None:
         """Reject the bodies that are still being received, because the server drains."""

@@ -74,7 +74,7 @@ class ProblemResponse(ErrorResponse):
 
 def raw_problem(error: ServingError) -> bytes:
     """The whole HTTP response to what never becomes a request. The connection closes after it."""
-    problem = ProblemResponse(error, {"Connection": "close"})
+    problem = ProblemResponse(error, {"Connection": "close", "X-Content-Type-Options": "nosniff"})
     status = STATUS[error.code]
     lines = [f"HTTP/1.1 {int(status)} {status.phrase}".encode()]
     lines += [b"%s: %s" % header for header in problem.raw_headers]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import unquote
 
 import grpc
 
@@ -10,6 +9,7 @@ from server.errors import ServingError
 from server.exchange import Exchange, request_id
 from server.journal import Journal
 from server.metrics import GONE
+from server.rpc.peers import Peers
 from server.rpc.status import STATUS, Context
 from server.service import Classifier
 
@@ -25,12 +25,12 @@ class CallHead:
     tracestate: str
 
     @classmethod
-    def of(cls, context: Context, method: str) -> Self:
+    def of(cls, context: Context, method: str, peers: Peers) -> Self:
         given = dict(context.invocation_metadata() or ())
         return cls(
             method,
             request_id(_text(given.get("x-request-id"))),
-            _address(context.peer()),
+            peers.address(context) or "",
             _text(given.get("traceparent")),
             _text(given.get("tracestate")),
         )
@@ -103,11 +103,3 @@ def reply_metadata(exchange: Exchange) -> tuple[tuple[str, str], ...]:
 
 def _text(value: str | bytes | None) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _address(peer: str) -> str:
-    """The address in what gRPC calls a peer, such as `ipv4:127.0.0.1:5000` and `ipv6:%5B::1%5D:5000`."""
-    family, _, rest = peer.partition(":")
-    if family not in ("ipv4", "ipv6"):
-        return ""
-    return unquote(rest).rpartition(":")[0].strip("[]")

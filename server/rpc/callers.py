@@ -2,17 +2,23 @@
 
 from weakref import WeakValueDictionary
 
+from server.rpc.peers import Peers
+from server.rpc.status import Context
 from server.scheduling.fair_queue import Caller, Priority
 
 
 class Callers:
-    """All calls of a connection with the same priority are one Caller, so that opening more of them gains nothing."""
+    """All calls of a connection with the same priority are one Caller, so that opening more of them gains nothing.
 
-    def __init__(self) -> None:
+    Where a trusted proxy sends the calls of many clients over one connection, those of a client's address are one.
+    """
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
         self._callers: WeakValueDictionary[tuple[str, Priority], Caller] = WeakValueDictionary()
 
-    def of(self, peer: str, priority: Priority) -> Caller:
-        """`peer` is the address of the connection's other end."""
+    def of(self, context: Context, priority: Priority) -> Caller:
+        peer = self._peers.connection(context)
         caller = self._callers.get((peer, priority)) or Caller(priority)
         self._callers[peer, priority] = caller
         return caller

@@ -15,6 +15,7 @@ from server.receiving import Receipt, ReceiveBudget
 from server.rpc.call import Call, CallHead, Noted, reply_metadata
 from server.rpc.callers import Callers
 from server.rpc.outcomes import Outcomes
+from server.rpc.peers import Peers
 from server.rpc.receiver import MessageReceiver
 from server.rpc.status import Context, abort
 from server.rpc.streams import Streams
@@ -50,6 +51,7 @@ class Calls:
     receiver: MessageReceiver
     outcomes: Outcomes
     callers: Callers
+    peers: Peers
     journal: Journal
 
     def unary(
@@ -66,7 +68,7 @@ class Calls:
         outcome = self.outcomes.count if counted else self.outcomes.settle
 
         async def call(method: str, context: Context) -> Message:
-            exchange = CallHead.of(context, method).exchange(self.journal, minor=not counted)
+            exchange = CallHead.of(context, method, self.peers).exchange(self.journal, minor=not counted)
             told = reply_metadata(exchange)
             try:
                 with Noted(exchange, self.journal):

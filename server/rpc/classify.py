@@ -32,6 +32,7 @@ class ClassifyService:
             calls.classifier.limits.max_images,
             _parse_with_size,
             self._answer_streamed,
+            calls.peers,
             calls.journal,
         )
 
@@ -72,7 +73,7 @@ class ClassifyService:
             return pb.StreamResponse(id=request.id, error=pb.Error(code=error.code.value, detail=error.detail))
 
     def _options(self, request: PhotoRequest, call: Call, patient: bool = False) -> RequestOptions:
-        caller = self._calls.callers.of(call.context.peer(), request.priority)
+        caller = self._calls.callers.of(call.context, request.priority)
         return request.options(caller, call, patient)
 
     async def _answer(self, request: PhotoRequest, options: RequestOptions) -> pb.ClassifyResponse:

@@ -9,6 +9,8 @@ from grpc_reflection.v1alpha import reflection
 from server.explaining.explainer import Explainer
 from server.journal import Journal
 from server.metrics import Metrics
+from server.network.certificates import Certificates
+from server.network.proxies import Proxies
 from server.openinference.open_inference import OpenInference
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
@@ -16,8 +18,10 @@ from server.rpc import lost_clients
 from server.rpc.callers import Callers
 from server.rpc.calls import Calls, Service
 from server.rpc.classify import ClassifyService
+from server.rpc.credentials import server_credentials
 from server.rpc.openinference import OpenInferenceService
 from server.rpc.outcomes import Outcomes
+from server.rpc.peers import Peers
 from server.rpc.receiver import MessageReceiver
 from server.rpc.server_options import server_options
 from server.scheduling.threads import Threads
@@ -42,13 +46,18 @@ class RpcFace:
         explainer: Explainer | None,
         journal: Journal,
         shared_port: bool = False,
+        certificates: Certificates | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         """`aside` parses large messages. `shared_port`: other processes may listen on the port too. Without
-        `explainer` there is no method Explain.
+        `explainer` there is no method Explain, without `certificates` no TLS. `proxies`: whose metadata is believed.
         """
+        self._certificates = certificates
         max_bytes = classifier.limits.max_image_bytes + _FIELDS_BYTES
         self._receiver = MessageReceiver(classifier, budget, aside, max_bytes)
-        calls = Calls(classifier, budget, self._receiver, Outcomes(metrics.face("grpc")), Callers(), journal)
+        peers = Peers(proxies)
+        outcomes = Outcomes(metrics.face("grpc"))
+        calls = Calls(classifier, budget, self._receiver, outcomes, Callers(peers), peers, journal)
         self._services: Sequence[Service] = [
             ClassifyService(calls, catalogue, explainer),
             OpenInferenceService(calls, open_inference),
@@ -67,7 +76,10 @@ class RpcFace:
         """Listen; returns the port. Raises OSError if it is taken."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(address)
+            if self._certificates:
+                bound = self._server.add_secure_port(address, server_credentials(self._certificates))
+            else:
+                bound = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"gRPC cannot listen on {address}") from error
         await self.set_ready(False)

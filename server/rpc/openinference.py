@@ -31,6 +31,7 @@ class OpenInferenceService:
             calls.classifier.limits.max_images,
             _parse_with_size,
             self._infer_streamed,
+            calls.peers,
             calls.journal,
             in_order=True,  # as Triton does: its clients match answers by their place
         )
@@ -139,7 +140,7 @@ class OpenInferenceService:
             return pb.ModelStreamInferResponse(error_message=error.detail, infer_response=named)
 
     async def _answer(self, request: InferRequest, call: Call, patient: bool) -> pb.ModelInferResponse:
-        caller = self._calls.callers.of(call.context.peer(), request.priority)
+        caller = self._calls.callers.of(call.context, request.priority)
         response, ready = await self._protocol.inference.infer(request, caller, call.deadline_s, call.exchange, patient)
         call.exchange.answered_at_s = began_s = time.monotonic()
         message = tensors.message(response)

@@ -11,6 +11,7 @@ _PENDING = 4096
 """Calls that gRPC keeps until they are handled. It would cancel further ones without a reason."""
 
 _CONNECTION_AGE_MS = 3_600_000  # then clients connect anew, which spreads them over servers; calls are not cut
+_HANDSHAKE_MS = 10_000  # of TLS; gRPC's default is two minutes
 _KEEPALIVE_MS = 120_000  # a peer that does not answer this ping is gone
 
 
@@ -28,4 +29,5 @@ def server_options(max_message_bytes: int, max_connections: int, shared_port: bo
         ("grpc.http2.bdp_probe", 0),  # it would enlarge the window
         ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
     )

@@ -12,6 +12,7 @@ from server.journal import Journal
 from server.receiving import Receipt, ReceiveBudget
 from server.rpc.call import Call, CallHead, Noted, failed, reply_metadata
 from server.rpc.outcomes import Outcomes
+from server.rpc.peers import Peers
 from server.rpc.receiver import MessageReceiver
 from server.rpc.status import Context, abort
 from server.rpc.stream import Stream
@@ -33,6 +34,7 @@ class Streams(Generic[Request, Response]):
         window: int,
         parse: Callable[[bytes], tuple[Request, int]],
         answer: Callable[[Request, Call], Awaitable[Response]],
+        peers: Peers,
         journal: Journal,
         in_order: bool = False,
     ) -> None:
@@ -47,6 +49,7 @@ class Streams(Generic[Request, Response]):
         self._window = window
         self._parse = parse
         self._answer = answer
+        self._peers = peers
         self._journal = journal
         self._in_order = in_order
         self._leaving = asyncio.Event()
@@ -57,7 +60,7 @@ class Streams(Generic[Request, Response]):
 
     async def responses(self, method: str, context: Context) -> AsyncGenerator[Response]:
         """The responses of one call of the method. Aborts the call if it fails as a whole."""
-        head = CallHead.of(context, method)
+        head = CallHead.of(context, method, self._peers)
         with Receipt(self._budget) as receipt:
             if not self._budget.has_room(0, self._receiver.max_bytes):
                 await self._abort(context, head, self._outcomes.failed(_too_many_streams()))

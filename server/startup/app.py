@@ -1,17 +1,18 @@
 """App: leads the process through its life: listen, load, serve, leave, drain; owns the signals and the exit codes."""
 
 import asyncio
+import contextlib
 import logging
 import signal
-import socket
 from collections.abc import Callable
 
 from server.host import process
 from server.host.exit_codes import CUT_SHORT, HUNG, LOAD_FAILED, STOPPED
-from server.host.listening import CannotListen, bracketed, listen
+from server.host.listening import CannotListen
 from server.lifecycle import Phase
 from server.startup.compose import Parts
-from server.startup.http_server import http_server
+from server.startup.http_server import HttpServers
+from server.startup.listeners import Listeners
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,15 @@ class App:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._settings = parts.settings
-        self._http = http_server(parts.rest.app, parts.connections, parts.settings.drain_limit_s)
+        self._http = HttpServers(
+            parts.rest.app,
+            parts.connections,
+            parts.rest.admin_app,
+            parts.certificates,
+            parts.metrics.face("rest").ended,
+            parts.settings.drain_limit_s,
+        )
+        self.listeners: Listeners | None = None
         self._leaving = asyncio.Event()
         self._left_at_s: float | None = None
         self._on_ready: Callable[[], None] = lambda: None
@@ -39,28 +48,28 @@ class App:
     async def run(
         self,
         on_listening: Callable[[int, int], None] = lambda http_port, grpc_port: None,
-        listener: socket.socket | None = None,
+        listeners: Listeners | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> int:
         """Serve until `leave` is called; returns the exit code. Raises CannotListen.
 
         `on_listening` is called with the ports of HTTP and gRPC as soon as they are open, before any bundle is loaded,
-        and `on_ready` when the models can be served. `listener`: a socket for HTTP that listens already.
+        and `on_ready` when the models can be served. `listeners`: sockets for HTTP that listen already.
         """
-        host = self._settings.host
         self._on_ready = on_ready
         await self.parts.backend.prepare()
-        listener = listener or listen(host, self._settings.http_port)
-        http_port = listener.getsockname()[1]
-        try:
-            grpc_port = await self.parts.rpc.start(host, self._settings.grpc_port)
-        except OSError as error:
-            raise CannotListen(f"{error}: choose another port with --grpc-port") from error
-        http = asyncio.create_task(self._http.serve([listener]))
-        log.info("listening http=http://%s:%d grpc=%s:%d", bracketed(host), http_port, bracketed(host), grpc_port)
-        on_listening(http_port, grpc_port)
-        code = await self._live()
-        drained = await self._drain(http)
+        self.listeners = listeners or Listeners.open(self._settings)
+        with contextlib.closing(self.listeners):
+            try:
+                grpc_port = await self.parts.rpc.start(self._settings.host, self._settings.grpc_port)
+            except OSError as error:
+                raise CannotListen(f"{error}: choose another port with --grpc-port") from error
+            http_port = self.listeners.http.getsockname()[1]
+            http = asyncio.create_task(self._http.serve(self.listeners))
+            log.info("listening %s", self.listeners.line(self._settings, grpc_port))
+            on_listening(http_port, grpc_port)
+            code = await self._live()
+            drained = await self._drain(http)
         if self.parts.explainer:
             await self.parts.explainer.close()
         self.parts.backend.close()
@@ -83,7 +92,9 @@ class App:
         serving = asyncio.create_task(self._serve())
         leaving = asyncio.create_task(self._leaving.wait())
         hanging = asyncio.create_task(self._watch())
-        trimming = asyncio.create_task(self._trim_memory())
+        others = [asyncio.create_task(self._trim_memory())]
+        if self.parts.certificates:
+            others.append(asyncio.create_task(self.parts.certificates.keep()))
         try:
             await asyncio.wait((serving, leaving, hanging), return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
@@ -96,7 +107,7 @@ class App:
                 return HUNG
             return STOPPED
         finally:
-            for task in (serving, leaving, hanging, trimming):
+            for task in (serving, leaving, hanging, *others):
                 task.cancel()
             await asyncio.wait((serving,), timeout=_BACKEND_ENDS_IN_S)
 
@@ -147,7 +158,7 @@ class App:
     async def _drain(self, http: "asyncio.Task[None]") -> int:
         """Accept nothing new, and let admitted work end. Returns CUT_SHORT where that took longer than the limit."""
         self.parts.lifecycle.advance(Phase.DRAINING)
-        self._http.should_exit = True
+        self._http.leave()
         self.parts.rest.end_receiving()
         limit_s = self._settings.drain_limit_s
         await asyncio.gather(self._stop_rpc(limit_s), self._stop_http(http, limit_s))
@@ -160,7 +171,7 @@ class App:
         """Close connections once the work is done: one whose client does not read its answer never ends by itself."""
         await self._wait_until_idle(limit_s)
         await asyncio.wait((http,), timeout=_LAST_ANSWERS_S)
-        self._http.force_exit = True
+        self._http.cut()
 
     async def _stop_rpc(self, limit_s: float) -> None:
         """Close calls once the work is done: those that watch (health, reflection) never end by themselves."""

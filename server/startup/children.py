@@ -10,6 +10,7 @@ from server.host import process
 from server.host.exit_codes import LOAD_FAILED, USAGE_ERROR
 from server.host.listening import CannotListen
 from server.host.logs import Logs
+from server.network.key_pair import TlsError
 from server.processes.parent.lifeline import Lifeline, NotAChild
 from server.startup.compose_models import Choose
 from server.startup.core_process import CoreProcess
@@ -41,7 +42,7 @@ def main(choose: Choose | None = None) -> None:
     try:
         with asyncio.Runner(loop_factory=process.event_loop()) as runner:
             code = runner.run(run())
-    except BundleError as error:
+    except (BundleError, TlsError) as error:  # the parent found the files of TLS right: they are being renewed
         log.error("%s", error)
         code = LOAD_FAILED
     except CannotListen as error:
@@ -53,12 +54,12 @@ def main(choose: Choose | None = None) -> None:
 async def _front(instructions: Instructions, lifeline: Lifeline, logs: Logs) -> int:
     from server.startup.app import App, handle_signals  # the core needs no faces
     from server.startup.compose import compose_front
+    from server.startup.listeners import Listeners
 
     app = App(compose_front(instructions.settings, instructions.control, sys.argv[1]))
     app.parts.metrics.log_lines_dropped.set_function(logs.dropped)
     handle_signals(app, logs.end_process)
-    with socket.socket(fileno=instructions.fd) as listener:
-        return await app.run(listener=listener, on_ready=lifeline.ready)
+    return await app.run(listeners=Listeners.inherited(instructions.http_fds), on_ready=lifeline.ready)
 
 
 async def _core(instructions: Instructions, lifeline: Lifeline, logs: Logs, choose: Choose | None) -> int:

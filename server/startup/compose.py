@@ -16,6 +16,7 @@ from server.host import cores
 from server.journal import Journal, Spans
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
+from server.network.certificates import Certificates
 from server.openinference.inference import Inference
 from server.openinference.open_inference import OpenInference
 from server.openinference.regions import Regions
@@ -30,6 +31,7 @@ from server.service import Classifier, Limits
 from server.settings import Settings
 from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
+from server.startup.compose_network import compose_reach
 from server.startup.compose_spans import compose_spans
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
@@ -54,6 +56,7 @@ class Parts:
     rest: RestFace
     rpc: RpcFace
     explainer: Explainer | None
+    certificates: Certificates | None = None
     spans: Spans | None = None
 
 
@@ -116,7 +119,11 @@ def _with_faces(
         await rpc.set_ready(ready)
 
     health = Health(lifecycle, catalogue, set_ready, settings.strict_readiness)
-    token = AdminToken(settings.admin_token)
+    apart = isinstance(settings.admin_port, int)
+    token = AdminToken("" if apart else settings.admin_token)  # of the protocol that has load and unload of its own
+    files = settings.tls_files()
+    certificates = Certificates(files) if files else None
+    reach = compose_reach(settings)
     inference = Inference(classifier, Regions(settings.shared_memory), aside)
     open_inference = OpenInference(
         inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
@@ -125,18 +132,18 @@ def _with_faces(
     journal = Journal(ground.spans, settings.trace_share)
     rpc = RpcFace(
         classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, journal,
-        shared_port,
+        shared_port, certificates, reach.proxies,
     )  # fmt: skip
-    admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
+    admin = AdminFace(operations, catalogue, AdminToken(settings.admin_token)) if settings.admin_token else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
-        explainer, journal,
+        explainer, reach, journal,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     return Parts(
         settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer,
-        ground.spans,
+        certificates, ground.spans,
     )  # fmt: skip
 
 

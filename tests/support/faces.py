@@ -27,6 +27,7 @@ from server.settings import Settings
 from server.startup.app import App
 from server.startup.compose import compose
 from tests.support import fast
+from tests.support.certificates import TlsClient
 from tests.support.contract import ContractCheck
 from trt.gpus import Gpu
 
@@ -198,9 +199,11 @@ async def running(
     choose: Callable[[Bundle], Choice] | None = choose,
     wait: bool = True,
     gpus: int = 0,
+    tls: TlsClient | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """Start a server on free ports and stop it at the end. It is patient if not told otherwise.
+    """Start a server on free ports and stop it at the end. It is patient if not told otherwise. `tls`: how the clients
+    see a server with certificates.
 
     It is a second start as far as real engines on the CPU go: what others of this process measured is remembered.
     """
@@ -218,10 +221,11 @@ async def running(
     hooks: dict[str, list[Callable[..., Any]]] = {
         "response": [ContractCheck(f"admin: {bool(chosen.admin_token)}, explain: {chosen.explain}")]
     }
-    address = f"http://127.0.0.1:{http_port}"
+    address = f"{'https' if tls else 'http'}://127.0.0.1:{http_port}"
+    verify = tls.context() if tls else False
     async with (
-        httpx.AsyncClient(base_url=address, timeout=120, event_hooks=hooks, verify=False) as http,  # no TLS here
-        grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+        httpx.AsyncClient(base_url=address, timeout=120, event_hooks=hooks, verify=verify) as http,
+        tls.channel(grpc_port) if tls else grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
     ):
         server = Running(app, http_port, grpc_port, task, RestClient(http), RpcClient(channel))
         try:

@@ -31,7 +31,7 @@ class ServedTree(Tree):
     def __init__(self, process: "subprocess.Popen[str]", repository: Path) -> None:
         super().__init__(process)
         self.processes: dict[str, int] = {}
-        self.url = self.grpc = ""
+        self.url = self.grpc = self.listening = ""
         self._ready: set[str] = set()
         self.repository = repository
 
@@ -53,6 +53,7 @@ class ServedTree(Tree):
             self.processes[started[1]] = int(started[2])
         elif listening := re.search(r"listening http=(\S+) grpc=(\S+)", line):
             self.url, self.grpc = listening.groups()
+            self.listening = line
         else:
             self._ready.add(line.split()[3])
 

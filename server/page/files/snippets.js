@@ -49,10 +49,16 @@ import grpc
 sys.path.append("proto")
 messages, services = grpc.protos_and_services("sesame/v1/classifier.proto")
 photo = Path(${quoted(name)}).read_bytes()
-with grpc.insecure_channel("${location.hostname}:${GRPC_PORT}") as channel:
+with ${channel(`${location.hostname}:${GRPC_PORT}`)} as channel:
     classifier = services.ImageClassifierStub(channel)
     request = messages.ClassifyRequest(${fields.join(", ")})
     print(classifier.Classify(request, timeout=30))${explained(index)}`;
+}
+
+// A server with TLS has it on both faces. A CA of its own has to be given as root_certificates.
+function channel(target) {
+  if (location.protocol !== "https:") return `grpc.insecure_channel("${target}")`;
+  return `grpc.secure_channel("${target}", grpc.ssl_channel_credentials())`;
 }
 
 function explained(index) {

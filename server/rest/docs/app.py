@@ -11,8 +11,10 @@ _DESCRIPTION = "Photos in, the most probable classes out. Images that arrive tog
 
 
 class DocumentedApp(FastAPI):
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, root_path: str = "") -> None:
+        """`root_path`: what a proxy takes off; clients of the document put it before all paths."""
         super().__init__(
+            servers=[{"url": root_path}] if root_path else None,
             title="Sesame",
             version=version,
             description=_DESCRIPTION,
