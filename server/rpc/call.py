@@ -5,6 +5,7 @@ from typing import Self
 from urllib.parse import unquote
 
 from server.exchange import Exchange
+from server.keys.key import Key
 from server.rpc.status import Context
 from server.service import Classifier
 
@@ -18,9 +19,9 @@ class Call:
     deadline_s: float
 
     @classmethod
-    def begin(cls, context: Context, classifier: Classifier) -> Self:
-        """A request of this call begins now."""
-        exchange = Exchange(address=_address(context.peer()))
+    def begin(cls, context: Context, classifier: Classifier, key: Key | None = None) -> Self:
+        """A request of this call begins now. `key`: whose it is."""
+        exchange = Exchange(address=_address(context.peer()), key=key)
         return cls(exchange, context, classifier.deadline_s(context.time_remaining()))
 
 

@@ -8,8 +8,10 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from server.errors import Code, ServingError
+from server.keys.access import Access
 from server.receiving import Receipt, ReceiveBudget
 from server.rpc.call import Call
+from server.rpc.caller_key import key_of
 from server.rpc.callers import Callers
 from server.rpc.outcomes import Outcomes
 from server.rpc.receiver import MessageReceiver
@@ -46,23 +48,26 @@ class Calls:
     receiver: MessageReceiver
     outcomes: Outcomes
     callers: Callers
+    access: Access | None = None  # None: no call needs a key
 
     def unary(
         self,
         parse: Callable[[bytes], Request],
         answer: Callable[[Request, Call], Awaitable[Message]],
         counted: bool = False,
+        open: bool = False,
     ) -> Handler:
         """A method of one request and one response. `answer(request, call)` may raise ServingError.
-        `counted`: its answers count as requests.
+        `counted`: its answers count as requests; it takes images. `open`: it needs no key.
 
         It is handled as a stream of one message: only then can the server decide when to receive it.
         """
         outcome = self.outcomes.count if counted else self.outcomes.settle
+        access = None if open else self.access
 
         async def call(_: AsyncIterator[bytes], context: Context) -> Message:
             try:
-                return await outcome(self._answered(parse, answer, context))
+                return await outcome(self._answered(parse, answer, context, access, counted))
             except ServingError as error:
                 failed = error.fresh()  # it does not hold the images while the answer is sent
             return await abort(context, failed)
@@ -78,8 +83,11 @@ class Calls:
         parse: Callable[[bytes], Request],
         answer: Callable[[Request, Call], Awaitable[Message]],
         context: Context,
+        access: Access | None,
+        takes_images: bool,
     ) -> Message:
-        call = Call.begin(context, self.classifier)
+        key = key_of(context, access, takes_images)  # before the message is received
+        call = Call.begin(context, self.classifier, key)
         with Receipt(self.budget) as receipt:
             request = await self.receiver.receive(context, receipt, call.deadline_s, parse)
             return await answer(request, call)

@@ -7,6 +7,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from server.explaining.explainer import Explainer
+from server.keys.access import Access
 from server.metrics import Metrics
 from server.openinference.open_inference import OpenInference
 from server.receiving import ReceiveBudget
@@ -40,13 +41,14 @@ class RpcFace:
         open_inference: OpenInference,
         explainer: Explainer | None,
         shared_port: bool = False,
+        access: Access | None = None,
     ) -> None:
-        """`aside` parses large messages. `shared_port`: other processes may listen on the port too. Without
-        `explainer` there is no method Explain.
+        """`aside` parses large messages. `access`: who may call; None: everybody. `shared_port`: other processes may
+        listen on the port too. Without `explainer` there is no method Explain.
         """
         max_bytes = classifier.limits.max_image_bytes + _FIELDS_BYTES
         self._receiver = MessageReceiver(classifier, budget, aside, max_bytes)
-        calls = Calls(classifier, budget, self._receiver, Outcomes(metrics.face("grpc")), Callers())
+        calls = Calls(classifier, budget, self._receiver, Outcomes(metrics.face("grpc")), Callers(), access)
         self._services: Sequence[Service] = [
             ClassifyService(calls, catalogue, explainer),
             OpenInferenceService(calls, open_inference),

@@ -7,8 +7,11 @@ from typing import Generic, TypeVar
 import grpc
 
 from server.errors import Code, ServingError
+from server.keys.access import Access
+from server.keys.key import Key
 from server.receiving import Receipt, ReceiveBudget
 from server.rpc.call import Call
+from server.rpc.caller_key import key_of
 from server.rpc.outcomes import Outcomes
 from server.rpc.receiver import MessageReceiver
 from server.rpc.status import Context, abort
@@ -32,10 +35,11 @@ class Streams(Generic[Request, Response]):
         parse: Callable[[bytes], tuple[Request, int]],
         answer: Callable[[Request, Call], Awaitable[Response]],
         in_order: bool = False,
+        access: Access | None = None,
     ) -> None:
         """`window`: most requests of a stream not answered yet. `parse`: the request in a message, and its size in
         bytes; it raises ServingError. `answer` does not raise: what went wrong is in the response. `in_order`: as in
-        `Stream`.
+        `Stream`. `access`: who may send, asked for each request, so that a key that is removed ends its streams.
         """
         self._classifier = classifier
         self._receiver = receiver
@@ -45,6 +49,7 @@ class Streams(Generic[Request, Response]):
         self._parse = parse
         self._answer = answer
         self._in_order = in_order
+        self._access = access
         self._leaving = asyncio.Event()
 
     def leave(self) -> None:
@@ -53,6 +58,10 @@ class Streams(Generic[Request, Response]):
 
     async def responses(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[Response]:
         """The responses of one call. Aborts the call if it fails as a whole."""
+        try:
+            key_of(context, self._access)
+        except ServingError as error:
+            await abort(context, self._outcomes.failed(error))
         with Receipt(self._budget) as receipt:
             if not self._budget.has_room(0, self._receiver.max_bytes):
                 await abort(context, self._outcomes.failed(_too_many_streams()))
@@ -65,16 +74,18 @@ class Streams(Generic[Request, Response]):
         if self._leaving.is_set():
             await abort(context, ServingError(Code.DRAINING, "This server is shutting down: continue on another one."))
 
-    def _stream(self, context: Context, receipt: Receipt) -> Stream[tuple[Request, int], Response]:
-        async def read() -> tuple[Request, int] | None:
+    def _stream(self, context: Context, receipt: Receipt) -> Stream[tuple[Request, int, Key | None], Response]:
+        async def read() -> tuple[Request, int, Key | None] | None:
             parsed = await self._next(context)
-            if parsed is not None:
-                await self._budget.hold(receipt, parsed[1])  # no more is read until there is room
-            return parsed
+            if parsed is None:
+                return None
+            key = key_of(context, self._access)
+            await self._budget.hold(receipt, parsed[1])  # no more is read until there is room
+            return *parsed, key
 
-        async def answer(parsed: tuple[Request, int]) -> Response:
+        async def answer(parsed: tuple[Request, int, Key | None]) -> Response:
             try:
-                return await self._answer(parsed[0], Call.begin(context, self._classifier))
+                return await self._answer(parsed[0], Call.begin(context, self._classifier, parsed[2]))
             finally:
                 receipt.shrink_by(parsed[1])
 

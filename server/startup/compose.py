@@ -18,7 +18,7 @@ from server.metrics import Metrics
 from server.openinference.inference import Inference
 from server.openinference.open_inference import OpenInference
 from server.openinference.regions import Regions
-from server.operators import AdminToken, Operations
+from server.operators import Operations
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
 from server.rest import AdminFace, RestFace
@@ -27,6 +27,7 @@ from server.rpc import RpcFace
 from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.startup.compose_keys import compose_keys
 from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
 from server.watch import DecodeWatch, Watch
@@ -55,8 +56,8 @@ class Parts:
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
-    """The parts of a server in one process. See `compose_models` for the arguments and what is raised."""
-    ground = _Ground(settings)
+    """The parts of a server in one process. See `compose_models` for the arguments. Raises as that, and KeysError."""
+    ground = _Ground(settings, admits=True)
     models = compose_models(settings, ground.shares, ground.decoders, ground.metrics, choose, gpus)
     registry = models.registry
 
@@ -67,12 +68,12 @@ def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu
 
 
 def compose_front(settings: Settings, control: str) -> Parts:
-    """The parts of a front, whose models are in the core at the control socket of that name."""
+    """The parts of a front, whose models are in the core at the control socket of that name. Raises KeysError."""
     from server.processes.front.mirror import Mirror  # only Linux has what these need
     from server.processes.front.remote_backend import RemoteBackend
     from server.processes.front.remote_deployer import RemoteDeployer
 
-    ground = _Ground(settings)
+    ground = _Ground(settings, admits=False)
     mirror = Mirror(
         settings.default_model, ground.decoders, Threads(1, "load"), ground.metrics, settings.remember_images
     )
@@ -82,14 +83,15 @@ def compose_front(settings: Settings, control: str) -> Parts:
 
 
 class _Ground:
-    """What faces and models share."""
+    """What faces and models share. `admits`: whether this process admits images."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, admits: bool) -> None:
         self.settings = settings
         self.shares = cores.shares(settings.decode_threads, settings.engine_threads)
         self.metrics = Metrics(CollectorRegistry())
         self.lifecycle = Lifecycle()
         self.aside = Threads(1, "aside")
+        self.keys = compose_keys(settings, self.metrics, admits)
         self.decoders = compose_decoders(settings, self.shares, self.aside)
 
 
@@ -104,7 +106,9 @@ def _with_faces(
 ) -> Parts:
     settings, metrics, lifecycle = ground.settings, ground.metrics, ground.lifecycle
     aside, decoders = ground.aside, ground.decoders
-    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings))
+    access = ground.keys.access
+    need_key = access if settings.keys else None
+    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings), need_key, ground.keys.callers)
     budget = ReceiveBudget(settings.receive_bytes)
     _show(metrics, budget, decoders)
 
@@ -112,22 +116,24 @@ def _with_faces(
         await rpc.set_ready(ready)
 
     health = Health(lifecycle, catalogue, set_ready, settings.strict_readiness)
-    token = AdminToken(settings.admin_token)
     inference = Inference(classifier, Regions(settings.shared_memory), aside)
     open_inference = OpenInference(
-        inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
+        inference, catalogue, health, operations, access, exposition, version("sesame"), settings.max_images
     )
     explainer = _explainer(settings, classifier)
     rpc = RpcFace(
-        classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, shared_port
-    )
-    admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
+        classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, shared_port,
+        need_key,
+    )  # fmt: skip
+    admin = AdminFace(operations, catalogue, access) if access.has_operators else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
-        explainer,
+        explainer, need_key, settings.metrics_need_key,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
+    if ground.keys.watch:
+        all_watches.append(ground.keys.watch)
     return Parts(
         settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer
     )
