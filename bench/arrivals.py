@@ -56,20 +56,23 @@ class Offered:
 
 
 def offer(
-    port: int, photos: Sequence[bytes], rate_per_s: float, seconds: float, seed: int, even: bool = False
+    port: int, photos: Sequence[bytes], rate_per_s: float, seconds: float, seed: int, even: bool = False, key: str = ""
 ) -> Offered:
-    """Send photos in turn to POST /classify and await all answers. They start at equal intervals, or as Poisson's."""
+    """Send photos in turn to POST /classify and await all answers. They start at equal intervals, or as Poisson's.
+
+    `key`: the secret of an API key.
+    """
     chance = random.Random(seed)
     due_s, at_s = [], 0.0
     while (at_s := at_s + (1 / rate_per_s if even else chance.expovariate(rate_per_s))) < seconds:
         due_s.append(at_s)
     before_s = _cpu_s()
-    arrivals = asyncio.run(_all(port, photos, due_s))
+    arrivals = asyncio.run(_all(port, photos, due_s, key))
     return Offered(rate_per_s, seconds, _cpu_s() - before_s, tuple(arrivals))
 
 
-async def _all(port: int, photos: Sequence[bytes], due_s: Sequence[float]) -> list[Arrival]:
-    pool = _Connections(port)
+async def _all(port: int, photos: Sequence[bytes], due_s: Sequence[float], key: str) -> list[Arrival]:
+    pool = _Connections(port, key)
     began_s = time.monotonic()
     tasks = []
     for number, at_s in enumerate(due_s):
@@ -94,8 +97,9 @@ async def _one(pool: "_Connections", photo: bytes, began_s: float) -> Arrival:
 class _Connections:
     """Kept alive and used again; as many as there are requests under way."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str) -> None:
         self._port = port
+        self._key = f"X-API-Key: {key}\r\n".encode() if key else b""
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def post(self, photo: bytes) -> tuple[int, bytes]:
@@ -107,14 +111,17 @@ class _Connections:
             reader, writer = await asyncio.wait_for(opening, _CONNECT_S)
         writer.write(
             b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(photo)
+            b"%bContent-Length: %d\r\n\r\n" % (self._key, len(photo))
         )
         writer.write(photo)
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
         body = await reader.readexactly(length)
-        self._idle.append((reader, writer))
+        if b"connection: close" in lines:
+            writer.close()
+        else:
+            self._idle.append((reader, writer))
         return int(lines[0].split()[1]), body
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`python -m server`: reads the settings and runs the app, `doctor` (what the machine has) or `classify` (photos)."""
+"""`python -m server`: reads the settings and runs the app, `doctor`, `classify` (photos) or `new-key` (a secret)."""
 
 import argparse
 import asyncio
@@ -13,6 +13,9 @@ from server.host import process
 from server.host.exit_codes import LOAD_FAILED, USAGE_ERROR
 from server.host.listening import CannotListen
 from server.host.logs import Logs
+from server.keys import new_key
+from server.keys.key_file import KeysError
+from server.keys.sources import Sources
 from server.network.key_pair import TlsError, read_key_pair
 from server.settings import Settings, SettingsError
 from server.startup.front_count import front_count
@@ -34,14 +37,16 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
     """
     if sys.argv[1:2] == ["classify"]:
         _classify(sys.argv[2:])
+    if sys.argv[1:2] == ["new-key"]:
+        sys.exit(new_key.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m server", description="Serve bundles over REST and gRPC.")
     parser.add_argument(
         "command",
         nargs="?",
         default="serve",
-        choices=("serve", "doctor", "classify"),
-        help="serve (default); doctor: report which engines work on this machine, and how fast; or classify: photos "
-        "without a running server (`classify --help` lists its options)",
+        choices=("serve", "doctor", "classify", "new-key"),
+        help="serve (default); doctor: report which engines work on this machine, and how fast; classify: photos "
+        "without a running server (`classify --help` lists its options); or new-key NAME: make an API key",
     )
     options.add_options(parser)
     parsed, unknown = parser.parse_known_args()
@@ -49,11 +54,14 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
     command = given.pop("command")
     if command == "classify":
         parser.error("classify comes first: python -m server classify PHOTO … --model-repository FOLDER")
+    if command == "new-key":
+        parser.error("new-key comes first: python -m server new-key NAME")
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         chosen = options.read(given, os.environ)
-    except SettingsError as error:
+        Sources(chosen.keys, chosen.admin_token, chosen.admin_token_file).read()  # here: no process has to be started
+    except (SettingsError, KeysError) as error:
         parser.exit(USAGE_ERROR, f"server: {error}\n")
     logs = Logs(chosen.log_level, format=chosen.log_format)
     if command == "doctor":

@@ -1,6 +1,6 @@
 """ServingError: an error that a client is told, with one code.
 
-REST translates every code, gRPC all but the six that only HTTP has (`server.rpc.status.HTTP_ONLY`).
+REST translates every code, gRPC all but the five that only HTTP has (`server.rpc.status.HTTP_ONLY`).
 """
 
 from enum import StrEnum
@@ -29,6 +29,7 @@ class Code(StrEnum):
     DECODE_LIMIT = "decode_limit"
     NOT_EXPLAINABLE = "not_explainable"
     QUEUE_FULL = "queue_full"
+    RATE_LIMITED = "rate_limited"
     ENGINE_FAILED = "engine_failed"
     INTERNAL = "internal"
     NOT_READY = "not_ready"

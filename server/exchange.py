@@ -5,6 +5,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
+from server.keys.key import Key
 from server.trace import Trace
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -20,10 +21,11 @@ class Exchange:
     """A face makes one when a request begins: an HTTP request, a gRPC call, or one message of a stream. All who work
     on it note here what they did, on the event loop. It never holds images. `Journal.end` reads it.
 
-    `address`: the client's, without the port; empty where it has none, as over a Unix socket. `face`: rest or grpc.
-    `method`: GET, POST …, or the full name of a gRPC method; `path`: of the URL; `route`: what the path matched.
-    `minor`: it is no work for a network, such as a probe. `status`: HTTP's number or the name of gRPC's status; `code`:
-    ok, gone, or an error's. `failed`: how many of its images have no answer.
+    `address`: the client's, without the port; empty where it has none, as over a Unix socket. `key`: the client's,
+    where the server has keys. `face`: rest or grpc. `method`: GET, POST …, or the full name of a gRPC method; `path`:
+    of the URL; `route`: what the path matched. `minor`: it is no work for a network, such as a probe. `status`: HTTP's
+    number or the name of gRPC's status; `code`: ok, gone, or an error's. `failed`: how many of its images have no
+    answer.
 
     Times in `_s` that end in `_at_s` are on the monotonic clock, 0 where it did not come to that; `decode_s`, `queue_s`
     and `infer_s` are those of the slowest image, `batch` is the largest batch.
@@ -37,6 +39,7 @@ class Exchange:
     path: str = ""
     route: str = ""
     minor: bool = False
+    key: Key | None = None
     model: str = ""
     version: str = ""
     status: str = ""
@@ -57,6 +60,11 @@ class Exchange:
 
     shared: list[Trace] = field(default_factory=list)
     """Where its images were computed, if `recorded` and in other requests for equal images."""
+
+    @property
+    def identity(self) -> str:
+        """Who asks: the name of the key, else the address."""
+        return self.key.name if self.key else self.address
 
     @property
     def recorded(self) -> Trace | None:

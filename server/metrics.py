@@ -44,6 +44,24 @@ class Metrics:
             (*_VERSION, "code"),
             registry=registry,
         )
+        self.key_images = Counter(
+            "sesame_key_images_total",
+            "Admitted images of each API key by outcome: ok, gone (the client disconnected), or an error code.",
+            ("key", "outcome"),
+            registry=registry,
+        )
+        self.key_refused = Counter(
+            "sesame_key_refused_total",
+            "Images of each API key that were not admitted, by error code.",
+            ("key", "code"),
+            registry=registry,
+        )
+        self.key_quota_left = Gauge(
+            "sesame_key_quota_left_images",
+            "Images that an API key may still send today (UTC), of keys with a quota.",
+            ("key",),
+            registry=registry,
+        )
         self.stage_seconds = Histogram(
             "sesame_stage_seconds",
             "Time in each stage. receive and respond: for each request. decode, queue and infer (its whole batch): for "
@@ -164,6 +182,12 @@ class ModelMetrics:
 
     def outcome(self, outcome: str) -> None:
         self._metrics.images.labels(*self._version, outcome).inc()
+
+    def refused_of_key(self, key: str, code: str, images: int) -> None:
+        self._metrics.key_refused.labels(key, code).inc(images)
+
+    def outcome_of_key(self, key: str, outcome: str) -> None:
+        self._metrics.key_images.labels(key, outcome).inc()
 
     def took(self, stage: str, seconds: float) -> None:
         self._stages[stage].observe(seconds)

@@ -1,6 +1,5 @@
-"""Operators: what they can do over the network, and how a request shows that it is one of theirs."""
+"""Operators: what they can do over the network. Who is one, `server.keys.access.Access` says."""
 
-import hmac
 from typing import Protocol
 
 from server.registry.aliases import ModelVersion
@@ -15,19 +14,3 @@ class Operations(Protocol):
     async def unload(self, name: str, version: str) -> list[Entry]: ...
 
     async def set_alias(self, alias: str, target: ModelVersion | None) -> bool: ...
-
-
-class AdminToken:
-    """The secret of the operators; an empty one lets nobody in."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-
-    def matches(self, given: str) -> bool:
-        """Takes as long for a wrong one as for the right one."""
-        return bool(self._token) and hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token)
-
-    def authorizes(self, header: str) -> bool:
-        """Whether a header `Authorization: Bearer …` has it."""
-        scheme, _, given = header.partition(" ")
-        return scheme.lower() == "bearer" and self.matches(given)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from server.settings import Settings, SettingsError
+from server.settings import PATHS, Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def _with_new_names(texts: Mapping[str, str], spell: Callable[[str], str]) -> di
 def _default(field: "dataclasses.Field[Any]") -> str:
     if field.type is bool:
         return "on" if field.default else "off"
-    return "none" if field.default == "" else str(field.default)
+    return "none" if field.default in ("", None) else str(field.default)
 
 
 def _option(name: str) -> str:
@@ -117,4 +117,4 @@ def _parse(field: "dataclasses.Field[Any]", text: str) -> Any:
             return float(text)
         except ValueError:
             raise SettingsError(f"{field.name} must be a number, not {text!r}.") from None
-    return Path(text) if field.type is Path else text.strip()  # a file that holds a token ends in a newline
+    return Path(text) if field.type in PATHS else text.strip()  # a file that holds a token ends in a newline

@@ -13,12 +13,16 @@ from server.answers import Classified, Inferred, answer
 from server.decoding.decoders import Decoders, Photo
 from server.errors import Code, ServingError
 from server.exchange import Exchange
+from server.keys.access import Access
+from server.keys.key import Key
 from server.lifecycle import Lifecycle
 from server.metrics import GONE, OK
+from server.registry.allowed import seen_by
 from server.registry.catalogue import Catalogue
 from server.registry.loader import ReadyModel
 from server.scheduling.deadline import too_late
 from server.scheduling.fair_queue import Caller
+from server.scheduling.key_callers import KeyCallers
 from server.scheduling.permit import Permit, Retired
 from server.scheduling.single_flight import Computed, Waiter, ended
 
@@ -63,8 +67,19 @@ class Classifier:
     threads of their own. Cancelling `classify` or `infer` withdraws all work that no thread has begun.
     """
 
-    def __init__(self, catalogue: Catalogue, decoders: Decoders, lifecycle: Lifecycle, limits: Limits) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        decoders: Decoders,
+        lifecycle: Lifecycle,
+        limits: Limits,
+        access: Access | None = None,
+        callers: KeyCallers | None = None,
+    ) -> None:
+        """`access` hears of keys that have spent all. `callers`: those of the keys."""
         self.limits = limits
+        self._access = access
+        self._callers = callers or KeyCallers()
         self._catalogue = catalogue
         self._decoders = decoders
         self._lifecycle = lifecycle
@@ -103,10 +118,11 @@ class Classifier:
         exchange = options.exchange
         exchange.images = len(images)
         self._choose_model(options)  # before any work, so that a request for an unknown model fails at once
+        caller = self._caller(options)
         try:
             async with asyncio.timeout_at(options.deadline_s) as timeout:
-                inputs = await self._examine(images, options.caller)
-                ready, permits = await self._admit(inputs, options)
+                inputs = await self._examine(images, caller)
+                ready, permits = await self._admit(inputs, caller, options)
                 waiters = [
                     self._begin(ready, permit, each, exchange) for permit, each in zip(permits, inputs, strict=True)
                 ]
@@ -126,13 +142,14 @@ class Classifier:
         Raises ServingError as `classify` does, and cancels the body at the deadline.
         """
         self._choose_model(options)
+        caller = self._caller(options)
         try:
             async with asyncio.timeout_at(options.deadline_s) as timeout:
-                (examined,) = await self._decoders.examine([photo], options.caller)
+                (examined,) = await self._decoders.examine([photo], caller)
                 if isinstance(examined.header, ServingError):
                     raise examined.header.fresh()
                 options.exchange.images = 1
-                ready, (permit,) = await self._admit([examined], options)
+                ready, (permit,) = await self._admit([examined], caller, options)
                 outcome: str = Code.INTERNAL
                 try:
                     yield ready
@@ -146,39 +163,51 @@ class Classifier:
                 finally:
                     permit.release()
                     ready.metrics.outcome(outcome)
+                    if options.exchange.key:
+                        ready.metrics.outcome_of_key(options.exchange.key.name, outcome)
         except TimeoutError:
             raise too_late() from None
 
     async def _examine(self, images: Images, caller: Caller) -> Sequence[Photo] | Pixels:
         return images if isinstance(images, np.ndarray) else await self._decoders.examine(images, caller)
 
+    def _caller(self, options: RequestOptions) -> Caller:
+        """All requests of a key with the same priority are one caller, whatever face and connection they come by."""
+        key = options.exchange.key
+        return options.caller if key is None else self._callers.of(key.name, options.caller.priority)
+
     async def _admit(
-        self, inputs: Sequence[Photo] | Pixels, options: RequestOptions
+        self, inputs: Sequence[Photo] | Pixels, caller: Caller, options: RequestOptions
     ) -> tuple[ReadyModel, Sequence[Permit]]:
         work = [0.0 if isinstance(each, np.ndarray) else each.work for each in inputs]
-        decoded = self._decoders.forecast(work, options.caller)
+        decoded = self._decoders.forecast(work, caller)
         while True:
             ready = self._choose_model(options)
             if isinstance(inputs, np.ndarray):
                 _check_size(ready, inputs)
             try:
-                permits = await ready.queue.admit(
-                    len(inputs), options.caller, options.deadline_s, decoded, options.patient
-                )
+                permits = await ready.queue.admit(len(inputs), caller, options.deadline_s, decoded, options.patient)
             except Retired:
                 continue
             except ServingError as error:
                 ready.metrics.refused(error.code, len(inputs))
+                if options.exchange.key:
+                    self._refused(ready, options.exchange.key, error, len(inputs))
                 raise
             ready.metrics.admitted(len(inputs))
             manifest = ready.loaded.bundle.manifest
             options.exchange.model, options.exchange.version = manifest.name, manifest.version
             return ready, permits
 
+    def _refused(self, ready: ReadyModel, key: Key, error: ServingError, images: int) -> None:
+        ready.metrics.refused_of_key(key.name, error.code, images)
+        if self._access and error.code is Code.RATE_LIMITED and error.retry_after_s and images == 1:
+            self._access.note_spent(key, error.retry_after_s)
+
     def _choose_model(self, options: RequestOptions) -> ReadyModel:
         if error := self.draining():
             raise error
-        ready = self._catalogue.pick(options.model, options.version)
+        ready = seen_by(self._catalogue, options.exchange.key).pick(options.model, options.version)
         classes = len(ready.loaded.bundle.labels)
         if options.top_k is not None and not 1 <= options.top_k <= classes:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
@@ -228,24 +257,29 @@ def _count(ready: ReadyModel, images: Sequence[Waiter], left: str, exchange: Exc
     """Count the outcome of each image, and note it; those without one are left now, for the reason `left`."""
     for image in images:
         image.cancel()
-        if image.cancelled():
-            ready.metrics.outcome(left)
-            exchange.failed += 1
-        elif image.exception():
-            ready.metrics.outcome(Code.INTERNAL)
-            exchange.failed += 1
+        outcome = _outcome(image, left)
+        ready.metrics.outcome(outcome)
+        if exchange.key:
+            ready.metrics.outcome_of_key(exchange.key.name, outcome)
+        if outcome == OK:
+            ready.metrics.took("total", image.seconds)
+            _note(image.result(), exchange)
         else:
-            _count_result(ready, image, image.result(), exchange)
+            exchange.failed += 1
 
 
-def _count_result(ready: ReadyModel, image: Waiter, outcome: Computed | ServingError, exchange: Exchange) -> None:
-    if isinstance(outcome, ServingError):
-        ready.metrics.outcome(outcome.code)
-        exchange.failed += 1
-        return
-    ready.metrics.outcome(OK)
-    ready.metrics.took("total", image.seconds)
-    row = outcome.row
-    exchange.computed(outcome.decode_s, row.queue_s, row.infer_s, row.batch)
-    if outcome.trace and outcome.trace is not exchange.trace and exchange.recorded:
-        exchange.shared.append(outcome.trace)
+def _outcome(image: Waiter, left: str) -> str:
+    if image.cancelled():
+        return left
+    if image.exception():
+        return Code.INTERNAL
+    found = image.result()
+    return found.code if isinstance(found, ServingError) else OK
+
+
+def _note(computed: Computed | ServingError, exchange: Exchange) -> None:
+    assert not isinstance(computed, ServingError), "its outcome is OK. This is a bug."
+    row = computed.row
+    exchange.computed(computed.decode_s, row.queue_s, row.infer_s, row.batch)
+    if computed.trace and computed.trace is not exchange.trace and exchange.recorded:
+        exchange.shared.append(computed.trace)

@@ -26,6 +26,10 @@ _CHOICES = {
 }
 
 
+PATHS: tuple[Any, ...] = (Path, Path | None)
+"""The types of settings that are paths."""
+
+
 def _either(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
@@ -55,6 +59,7 @@ class Settings:
     keep_versions: int = _setting(1, "newest versions of each model to serve, besides those asked for; 0 serves all", 0)
     watch_s: int = _setting(0, "time between checks of the model repository for changes; 0 never checks", 0, 86_400)
     admin_token: str = _setting("", "token that callers of /admin must send; without a token there is no /admin")
+    admin_token_file: Path | None = _setting(None, "file that holds that token; read again when it changes")
     admin_port: int | str = _setting(
         "off",
         "port of its own for /admin and /metrics, which are then not on http_port; 0 takes any free port; off: no such "
@@ -76,6 +81,8 @@ class Settings:
         "",
         "IP networks, with commas between them, whose X-Forwarded-For and -Proto are believed; unix: of the socket uds",
     )
+    keys: Path | None = _setting(None, "TOML file with the API keys that requests need; without it none is needed")
+    metrics_need_key: bool = _setting(True, "where requests need keys, /metrics needs one too, with metrics = true")
     keep_going: bool = _setting(False, "start even if a model has no version that can be loaded")
     strict_readiness: bool = _setting(False, "be ready only while every model answers, not already when one does")
     max_image_bytes: int = _setting(20 * _MIB, "largest image file accepted", 1, 1 << 30)
@@ -133,6 +140,8 @@ class Settings:
             raise SettingsError("admin_token must have at least 16 characters: make one with 'openssl rand -hex 16'.")
         if self.otlp_endpoint:
             _check_collector(self.otlp_endpoint)
+        if self.admin_token and self.admin_token_file:
+            raise SettingsError("admin_token and admin_token_file are two places for one token: give one of them.")
         if self.default_timeout_ms > self.max_timeout_ms:
             raise SettingsError("default_timeout_ms must be at most max_timeout_ms.")
         if self.receive_bytes < 2 * max(self.max_request_bytes, self.max_image_bytes):

@@ -22,7 +22,13 @@ STAGES = {
 """By Triton's name of a duration, our name of the stage."""
 
 _NAME_OF_STAGE = {stage: name for name, stage in STAGES.items()}
-_REASON_OF = {"deadline": "REJECTED", "queue_full": "REJECTED", "gone": "CANCELED", "engine_failed": "BACKEND"}
+_REASON_OF = {
+    "deadline": "REJECTED",
+    "queue_full": "REJECTED",
+    "rate_limited": "REJECTED",
+    "gone": "CANCELED",
+    "engine_failed": "BACKEND",
+}
 _DURATIONS = {
     "request": "answered images took from admission to answer",
     "queue": "images waited for an engine",

@@ -30,7 +30,7 @@ class Catalogue:
     aliases: AliasTable
 
     def __init__(self, default_model: str) -> None:
-        self._default_model = default_model
+        self.default_model = default_model
         self._entries: list[Entry] = []
 
     def entries(self) -> list[Entry]:
@@ -115,7 +115,7 @@ class Catalogue:
         return target
 
     def _only_model(self) -> str:
-        names = [self._default_model] if self._default_model else self.names()
+        names = [self.default_model] if self.default_model else self.names()
         if not names:
             raise ServingError(Code.NOT_READY, "No model is served here at present.", retry_after_s=1)
         if len(names) > 1:

@@ -1,4 +1,4 @@
-"""AdminFace: load and unload models and set aliases over HTTP, for clients that know the admin token."""
+"""AdminFace: load and unload models and set aliases over HTTP, for operators."""
 
 from typing import Annotated
 
@@ -8,30 +8,32 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import ValidationError
 
 from server.errors import Code, ServingError
-from server.operators import AdminToken, Operations
+from server.keys.access import Access
+from server.operators import Operations
 from server.registry.aliases import ModelVersion
 from server.registry.catalogue import Catalogue
 from server.rest.answers import JsonAnswer, aliases, model_description
 from server.rest.contract.models import AliasList, ModelVersions
 from server.rest.contract.requests import AliasRequest
 from server.rest.docs import operations as docs
+from server.rest.request_secret import secret_in
 
 _BODY_BYTES = 64 << 10
 
-_BEARER = HTTPBearer(auto_error=False, scheme_name="Bearer", description="The server's setting `admin_token`.")
+_BEARER = HTTPBearer(auto_error=False, scheme_name="Bearer", description="An API key, or the admin token.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
 class AdminFace:
-    """Routes under `/admin`, each behind `Authorization: Bearer <token>`. They run on the event loop."""
+    """Routes under `/admin`, each for operators only. They run on the event loop."""
 
-    def __init__(self, deployer: Operations, catalogue: Catalogue, token: AdminToken) -> None:
+    def __init__(self, deployer: Operations, catalogue: Catalogue, access: Access) -> None:
         self._deployer = deployer
         self._catalogue = catalogue
-        self._token = token
+        self._access = access
 
     def add_routes(self, app: FastAPI) -> None:
-        token = [Depends(self._check_token)]
+        token = [Depends(self._check_operator)]
         app.add_api_route(
             "/admin/models/{name}/load", self.load_model, methods=["POST"], dependencies=token, **docs.LOAD
         )
@@ -66,11 +68,8 @@ class AdminFace:
     def _aliases(self, kept: bool) -> Response:
         return JsonAnswer(AliasList(aliases=aliases(self._catalogue), kept=kept))
 
-    async def _check_token(self, credentials: Credentials) -> None:
-        if credentials is None or not credentials.credentials:
-            raise ServingError(Code.UNAUTHORIZED, "Send the admin token as 'Authorization: Bearer …'.")
-        if not self._token.matches(credentials.credentials):
-            raise ServingError(Code.FORBIDDEN, "This is not the admin token.")
+    async def _check_operator(self, request: Request, documented: Credentials) -> None:
+        self._access.check_operator(secret_in(request.scope))
 
 
 async def _target(request: Request) -> ModelVersion:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
@@ -11,11 +12,13 @@ from starlette.types import ASGIApp
 from server.explaining.explainer import Explainer
 from server.health import Health
 from server.journal import Journal
+from server.keys.access import Access
 from server.lifecycle import Phase
 from server.metrics import Metrics
 from server.openinference.open_inference import OpenInference
 from server.page.site import Site
 from server.receiving import ReceiveBudget
+from server.registry.allowed import seen_by
 from server.registry.catalogue import Catalogue
 from server.rest.admin import AdminFace
 from server.rest.answers import JsonAnswer, aliases, model_description, model_state
@@ -25,12 +28,13 @@ from server.rest.cors import Cors
 from server.rest.docs import operations
 from server.rest.docs.app import DocumentedApp
 from server.rest.docs.page import docs_page
-from server.rest.envelope import Envelope
+from server.rest.envelope import Envelope, exchange_of
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.explain import ExplainRoute
 from server.rest.forwarded import Forwarded
 from server.rest.head import HeadAsGet
 from server.rest.intake import Intake
+from server.rest.key_check import KeyCheck
 from server.rest.openinference.answers import InferenceError
 from server.rest.openinference.app import PREFIX, OpenInferenceApp
 from server.rest.openinference.infer import InferRoute
@@ -63,9 +67,11 @@ class RestFace:
         explainer: Explainer | None,
         reach: Reach,
         journal: Journal,
+        access: Access | None = None,
+        metrics_need_key: bool = True,
     ) -> None:
-        """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes, without
-        `explainer` no `/explain`. `exposition`: the metrics as text.
+        """`access`: who may ask; None: everybody. `aside` parses large bodies and writes large answers. Without `admin`
+        there are no `/admin` routes, without `explainer` no `/explain`. `exposition`: the metrics as text.
         """
         self.admin_app: ASGIApp | None = None
         """What the admin port serves, where there is one."""
@@ -80,17 +86,21 @@ class RestFace:
         protocol_errors = ErrorHandlers(classifier, face_metrics, InferenceError)
         infer = InferRoute(open_inference.inference, dataclasses.replace(intake, errors=protocol_errors))
         v2 = OpenInferenceApp(open_inference, infer, protocol_errors)
-        app = DocumentedApp(version, reach.root_path)
+        need_key = access is not None
+        app = DocumentedApp(version, reach.root_path, need_key)
         self._add_routes(app, operations.classify(classifier.limits.max_timeout_s))
         Site(_METRICS_LINK if reach.admin_apart else b"").add_routes(app)
-        for_operators = DocumentedApp(version) if reach.admin_apart else app
+        for_operators = DocumentedApp(version, need_key=need_key) if reach.admin_apart else app
         for_operators.add_api_route("/metrics", self.read_metrics, **operations.METRICS)
         if admin:
             admin.add_routes(for_operators)
         if reach.admin_apart:
             self._add_health(for_operators)
             errors.install(for_operators)
-            self.admin_app = Envelope(HeadAsGet(for_operators), journal)
+            operated: ASGIApp = HeadAsGet(for_operators)
+            if access:
+                operated = KeyCheck(access, metrics_need_key, errors, protocol_errors, operated)
+            self.admin_app = Envelope(operated, journal)
         errors.install(app)
         others: ASGIApp = HeadAsGet(app)
         if explainer:
@@ -99,6 +109,8 @@ class RestFace:
             app.add_api_route("/explain", explain.explain, methods=["POST"], **operation)
             others = Shortcut("POST", "/explain", explain, others)
         routes: ASGIApp = Shortcut("POST", "/classify", self._classify, Under(PREFIX, v2, others))
+        if access:
+            routes = KeyCheck(access, metrics_need_key, errors, protocol_errors, routes)
         if reach.cors_origins:
             routes = Cors(routes, reach.cors_origins)
         self.app: ASGIApp = Envelope(routes, journal)
@@ -122,28 +134,33 @@ class RestFace:
         """Reject the bodies that are still being received, because the server drains."""
         self._receiver.end_receiving()
 
-    async def list_models(self) -> Response:
+    async def list_models(self, request: Request) -> Response:
         """Every model version with its state, input, engine and parity, and all aliases."""
-        models = [model_description(entry) for entry in self._catalogue.entries()]
-        return JsonAnswer(m.ModelList(models=models, aliases=aliases(self._catalogue)))
+        seen = self._seen(request)
+        models = [model_description(entry) for entry in seen.entries()]
+        return JsonAnswer(m.ModelList(models=models, aliases=aliases(seen)))
 
-    async def list_versions(self, name: str) -> Response:
+    async def list_versions(self, request: Request, name: str) -> Response:
         """The versions of one model. An alias is not accepted here."""
-        entries = self._catalogue.versions(name)
+        entries = self._seen(request).versions(name)
         return JsonAnswer(m.ModelVersions(models=[model_description(entry) for entry in entries]))
 
-    async def list_labels(self, name: str, version: str = "") -> Response:
+    async def list_labels(self, request: Request, name: str, version: str = "") -> Response:
         """The labels of a model version, in the order of the network's outputs. `name` may be an alias."""
-        bundle = self._catalogue.pick(name, version).loaded.bundle
+        bundle = self._seen(request).pick(name, version).loaded.bundle
         rows = [m.LabelRow(index=i, id=label.id, label=label.name) for i, label in enumerate(bundle.labels)]
         return JsonAnswer(m.ModelLabelList(model=bundle.manifest.name, version=bundle.manifest.version, labels=rows))
 
-    async def is_model_ready(self, name: str, version: str = "") -> Response:
+    async def is_model_ready(self, request: Request, name: str, version: str = "") -> Response:
         """Whether requests for this model or alias should be sent to this server."""
-        entries = self._catalogue.resolve(name, version)
+        entries = self._seen(request).resolve(name, version)
         ready = self._health.ready_for(entries)
         answer = m.ModelReadiness(ready=ready, models=[model_state(entry) for entry in entries])
         return JsonAnswer(answer, 200 if ready else 503)
+
+    def _seen(self, request: Request) -> Catalogue:
+        """What the key of a request may see."""
+        return seen_by(self._catalogue, exchange_of(request.scope).key)
 
     async def is_live(self) -> Response:
         """Whether the process works. If not, it must be started again."""

@@ -11,8 +11,10 @@ from google.protobuf.message import DecodeError, Message
 
 from server.errors import Code, ServingError
 from server.journal import Journal
+from server.keys.access import Access
 from server.receiving import Receipt, ReceiveBudget
 from server.rpc.call import Call, CallHead, Noted, reply_metadata
+from server.rpc.caller_key import key_of
 from server.rpc.callers import Callers
 from server.rpc.outcomes import Outcomes
 from server.rpc.peers import Peers
@@ -53,19 +55,22 @@ class Calls:
     callers: Callers
     peers: Peers
     journal: Journal
+    access: Access | None = None  # None: no call needs a key
 
     def unary(
         self,
         parse: Callable[[bytes], Request],
         answer: Callable[[Request, Call], Awaitable[Message]],
         counted: bool = False,
+        open: bool = False,
     ) -> Handler:
         """A method of one request and one response. `answer(request, call)` may raise ServingError.
-        `counted`: its answers count as requests.
+        `counted`: its answers count as requests; it takes images. `open`: it needs no key.
 
         It is handled as a stream of one message: only then can the server decide when to receive it.
         """
         outcome = self.outcomes.count if counted else self.outcomes.settle
+        access = None if open else self.access
 
         async def call(method: str, context: Context) -> Message:
             exchange = CallHead.of(context, method, self.peers).exchange(self.journal, minor=not counted)
@@ -73,7 +78,7 @@ class Calls:
             try:
                 with Noted(exchange, self.journal):
                     request = Call.begin(exchange, context, self.classifier)
-                    message = await outcome(self._answered(parse, answer, request))
+                    message = await outcome(self._answered(parse, answer, request, access, counted))
                 context.set_trailing_metadata(told)
                 return message
             except ServingError as error:
@@ -106,7 +111,10 @@ class Calls:
         parse: Callable[[bytes], Request],
         answer: Callable[[Request, Call], Awaitable[Message]],
         call: Call,
+        access: Access | None,
+        takes_images: bool,
     ) -> Message:
+        call.exchange.key = key_of(call.context, access, takes_images)  # before the message is received
         with Receipt(self.budget) as receipt:
             request = await self.receiver.receive(call.context, receipt, call.deadline_s, parse)
             call.exchange.received_at_s = time.monotonic()

@@ -7,6 +7,7 @@ from explain.explanation import Wanted
 from server.errors import Code, ServingError
 from server.explaining.explainer import Explainer
 from server.pb.sesame.v1 import classifier_pb2 as pb
+from server.registry.allowed import seen_by
 from server.registry.catalogue import Catalogue
 from server.rpc import messages, requests
 from server.rpc.call import Call
@@ -34,6 +35,7 @@ class ClassifyService:
             self._answer_streamed,
             calls.peers,
             calls.journal,
+            access=calls.access,
         )
 
     def handlers(self) -> dict[str, Handler]:
@@ -61,7 +63,7 @@ class ClassifyService:
         return explain_response(photo.id, explained)
 
     async def _list_models(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-        return messages.models(self._catalogue)
+        return messages.models(seen_by(self._catalogue, call.exchange.key))
 
     async def _answer_streamed(self, request: PhotoRequest, call: Call) -> pb.StreamResponse:
         options = self._options(request, call, patient=True)

@@ -8,6 +8,7 @@ from grpc_reflection.v1alpha import reflection
 
 from server.explaining.explainer import Explainer
 from server.journal import Journal
+from server.keys.access import Access
 from server.metrics import Metrics
 from server.network.certificates import Certificates
 from server.network.proxies import Proxies
@@ -48,16 +49,18 @@ class RpcFace:
         shared_port: bool = False,
         certificates: Certificates | None = None,
         proxies: Proxies | None = None,
+        access: Access | None = None,
     ) -> None:
         """`aside` parses large messages. `shared_port`: other processes may listen on the port too. Without
         `explainer` there is no method Explain, without `certificates` no TLS. `proxies`: whose metadata is believed.
+        `access`: who may call; None: everybody.
         """
         self._certificates = certificates
         max_bytes = classifier.limits.max_image_bytes + _FIELDS_BYTES
         self._receiver = MessageReceiver(classifier, budget, aside, max_bytes)
         peers = Peers(proxies)
         outcomes = Outcomes(metrics.face("grpc"))
-        calls = Calls(classifier, budget, self._receiver, outcomes, Callers(peers), peers, journal)
+        calls = Calls(classifier, budget, self._receiver, outcomes, Callers(peers), peers, journal, access)
         self._services: Sequence[Service] = [
             ClassifyService(calls, catalogue, explainer),
             OpenInferenceService(calls, open_inference),

@@ -12,8 +12,8 @@ from server.openinference.request import InferRequest
 from server.pb.inference import grpc_service_pb2 as pb
 from server.rpc import tensors
 from server.rpc.call import Call
+from server.rpc.caller_key import secret_in
 from server.rpc.calls import Calls, Handler, parser
-from server.rpc.status import Context
 from server.rpc.streams import Streams
 
 
@@ -34,14 +34,15 @@ class OpenInferenceService:
             calls.peers,
             calls.journal,
             in_order=True,  # as Triton does: its clients match answers by their place
+            access=calls.access,
         )
 
     def handlers(self) -> dict[str, Handler]:
         """By the names of their methods."""
         unary = self._calls.unary
         return {
-            "ServerLive": unary(parser(pb.ServerLiveRequest), self._server_live),
-            "ServerReady": unary(parser(pb.ServerReadyRequest), self._server_ready),
+            "ServerLive": unary(parser(pb.ServerLiveRequest), self._server_live, open=True),
+            "ServerReady": unary(parser(pb.ServerReadyRequest), self._server_ready, open=True),
             "ModelReady": unary(parser(pb.ModelReadyRequest), self._model_ready),
             "ServerMetadata": unary(parser(pb.ServerMetadataRequest), self._server_metadata),
             "ModelMetadata": unary(parser(pb.ModelMetadataRequest), self._model_metadata),
@@ -71,36 +72,38 @@ class OpenInferenceService:
         return pb.ServerReadyResponse(ready=self._protocol.is_ready)
 
     async def _model_ready(self, request: pb.ModelReadyRequest, call: Call) -> Message:
-        return pb.ModelReadyResponse(ready=self._protocol.is_model_ready(request.name, request.version))
+        return pb.ModelReadyResponse(
+            ready=self._protocol.is_model_ready(request.name, request.version, call.exchange.key)
+        )
 
     async def _server_metadata(self, request: pb.ServerMetadataRequest, call: Call) -> Message:
         return json_format.ParseDict(self._protocol.server_metadata(), pb.ServerMetadataResponse())
 
     async def _model_metadata(self, request: pb.ModelMetadataRequest, call: Call) -> Message:
-        metadata = self._protocol.model_metadata(request.name, request.version)
+        metadata = self._protocol.model_metadata(request.name, request.version, call.exchange.key)
         return json_format.ParseDict(metadata, pb.ModelMetadataResponse())
 
     async def _model_config(self, request: pb.ModelConfigRequest, call: Call) -> Message:
-        config = self._protocol.model_config(request.name, request.version)
+        config = self._protocol.model_config(request.name, request.version, call.exchange.key)
         return json_format.ParseDict({"config": config}, pb.ModelConfigResponse())
 
     async def _statistics(self, request: pb.ModelStatisticsRequest, call: Call) -> Message:
-        statistics = await self._protocol.statistics(request.name, request.version)
+        statistics = await self._protocol.statistics(request.name, request.version, call.exchange.key)
         return json_format.ParseDict(statistics, pb.ModelStatisticsResponse())
 
     async def _infer(self, request: InferRequest, call: Call) -> pb.ModelInferResponse:
         return await self._answer(request, call, patient=False)
 
     async def _index(self, request: pb.RepositoryIndexRequest, call: Call) -> Message:
-        index = self._protocol.repository_index(request.ready)
+        index = self._protocol.repository_index(request.ready, call.exchange.key)
         return json_format.ParseDict({"models": index}, pb.RepositoryIndexResponse())
 
     async def _load(self, request: pb.RepositoryModelLoadRequest, call: Call) -> Message:
-        await self._protocol.load(request.model_name, list(request.parameters), _authorization(call.context))
+        await self._protocol.load(request.model_name, list(request.parameters), secret_in(call.context))
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, request: pb.RepositoryModelUnloadRequest, call: Call) -> Message:
-        await self._protocol.unload(request.model_name, _authorization(call.context))
+        await self._protocol.unload(request.model_name, secret_in(call.context))
         return pb.RepositoryModelUnloadResponse()
 
     async def _regions(self, request: pb.SystemSharedMemoryStatusRequest, call: Call) -> Message:
@@ -150,7 +153,3 @@ class OpenInferenceService:
 
 def _parse_with_size(serialized: bytes) -> tuple[InferRequest, int]:
     return tensors.parse(serialized), len(serialized)
-
-
-def _authorization(context: Context) -> str:
-    return str(dict(context.invocation_metadata() or ()).get("authorization", ""))

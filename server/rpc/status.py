@@ -11,6 +11,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.UNAUTHORIZED: grpc.StatusCode.UNAUTHENTICATED,
     Code.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     Code.UNKNOWN_MODEL: grpc.StatusCode.NOT_FOUND,
     Code.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
@@ -22,6 +23,7 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.DECODE_LIMIT: grpc.StatusCode.INVALID_ARGUMENT,
     Code.NOT_EXPLAINABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Code.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.ENGINE_FAILED: grpc.StatusCode.INTERNAL,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
     Code.NOT_READY: grpc.StatusCode.UNAVAILABLE,
@@ -35,12 +37,11 @@ HTTP_ONLY = frozenset(
         Code.SLOW_BODY,
         Code.SLOW_HEADERS,
         Code.HEADERS_TOO_LARGE,
-        Code.UNAUTHORIZED,
     },
 )
-"""Errors that gRPC reports in its own way, or that only /admin has."""
+"""Errors that gRPC reports in its own way."""
 
-_PUSHBACK = frozenset({Code.QUEUE_FULL, Code.NOT_READY})
+_PUSHBACK = frozenset({Code.QUEUE_FULL, Code.RATE_LIMITED, Code.NOT_READY})
 """Errors after which the client should try the same server again, at a given time."""
 
 

@@ -9,8 +9,11 @@ import grpc
 
 from server.errors import Code, ServingError
 from server.journal import Journal
+from server.keys.access import Access
+from server.keys.key import Key
 from server.receiving import Receipt, ReceiveBudget
 from server.rpc.call import Call, CallHead, Noted, failed, reply_metadata
+from server.rpc.caller_key import key_of
 from server.rpc.outcomes import Outcomes
 from server.rpc.peers import Peers
 from server.rpc.receiver import MessageReceiver
@@ -37,10 +40,12 @@ class Streams(Generic[Request, Response]):
         peers: Peers,
         journal: Journal,
         in_order: bool = False,
+        access: Access | None = None,
     ) -> None:
         """`window`: most requests of a stream not answered yet. `parse`: the request in a message, and its size in
         bytes; it raises ServingError. `answer` does not raise: what went wrong is in the response, and told to the
         call. `in_order`: as in `Stream`. Each message has its entry in the journal, and so has a call that fails.
+        `access`: who may send, asked for each request, so that a key that is removed ends its streams.
         """
         self._classifier = classifier
         self._receiver = receiver
@@ -52,6 +57,7 @@ class Streams(Generic[Request, Response]):
         self._peers = peers
         self._journal = journal
         self._in_order = in_order
+        self._access = access
         self._leaving = asyncio.Event()
 
     def leave(self) -> None:
@@ -61,6 +67,10 @@ class Streams(Generic[Request, Response]):
     async def responses(self, method: str, context: Context) -> AsyncGenerator[Response]:
         """The responses of one call of the method. Aborts the call if it fails as a whole."""
         head = CallHead.of(context, method, self._peers)
+        try:
+            key_of(context, self._access)
+        except ServingError as error:
+            await self._abort(context, head, self._outcomes.failed(error))
         with Receipt(self._budget) as receipt:
             if not self._budget.has_room(0, self._receiver.max_bytes):
                 await self._abort(context, head, self._outcomes.failed(_too_many_streams()))
@@ -81,17 +91,22 @@ class Streams(Generic[Request, Response]):
         self._journal.end(exchange)
         await abort(context, error, reply_metadata(exchange))
 
-    def _stream(self, context: Context, head: CallHead, receipt: Receipt) -> Stream[tuple[Request, int], Response]:
+    def _stream(
+        self, context: Context, head: CallHead, receipt: Receipt
+    ) -> Stream[tuple[Request, int, Key | None], Response]:
         numbers = itertools.count(1)
 
-        async def read() -> tuple[Request, int] | None:
+        async def read() -> tuple[Request, int, Key | None] | None:
             parsed = await self._next(context)
-            if parsed is not None:
-                await self._budget.hold(receipt, parsed[1])  # no more is read until there is room
-            return parsed
+            if parsed is None:
+                return None
+            key = key_of(context, self._access)
+            await self._budget.hold(receipt, parsed[1])  # no more is read until there is room
+            return *parsed, key
 
-        async def answer(parsed: tuple[Request, int]) -> Response:
+        async def answer(parsed: tuple[Request, int, Key | None]) -> Response:
             exchange = head.exchange(self._journal, number=next(numbers))
+            exchange.key = parsed[2]
             try:
                 with Noted(exchange, self._journal):
                     return await self._answer(parsed[0], Call.begin(exchange, context, self._classifier))

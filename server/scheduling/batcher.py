@@ -79,12 +79,16 @@ class Batcher:
     ) -> list[Permit]:
         """A permit for each image, or none at all. `decoded`: when they will be ready for the engine.
 
-        Raises ServingError as `Admission.take` does, and ENGINE_FAILED where the engine hangs. Raises Retired.
+        The account of the caller pays for them, unless it is patient: `admit` has it pay before. Raises ServingError as
+        `Admission.take` and `Account.check` do, and ENGINE_FAILED where the engine hangs. Raises Retired.
         """
         if self._device.hung:
             raise _hangs()
         if self.admission.closed:
             raise Retired
+        account = None if patient else caller.account  # a patient caller has paid before it waited
+        if account:
+            account.check(images)
         self.admission.take(
             images,
             caller,
@@ -92,6 +96,8 @@ class Batcher:
             lambda images: self._answered_in_s(images, caller, decoded.first_s if images == 1 else decoded.all_s),
             patient,
         )
+        if account:
+            account.spend(images)
         return [_Permit(self, caller, Deadline(deadline_s)) for _ in range(images)]
 
     async def submit(self, picture: Picture, permit: Permit, trace: Trace | None = None) -> Row:
@@ -121,11 +127,23 @@ class Batcher:
         """See `Queue.admit`."""
         if not patient:
             return self.reserve(images, caller, deadline_s, decoded)
+        if caller.account is None:
+            return await self._admit_patiently(images, caller, deadline_s, decoded)
+        await caller.account.spend_patiently(images, deadline_s)
+        try:
+            return await self._admit_patiently(images, caller, deadline_s, decoded)
+        except BaseException:
+            caller.account.refund(images)
+            raise
+
+    async def _admit_patiently(
+        self, images: int, caller: Caller, deadline_s: float, decoded: Forecast
+    ) -> Sequence[Permit]:
         waited = False
         try:
             while True:
                 try:
-                    return self.reserve(images, caller, deadline_s, decoded, patient)
+                    return self.reserve(images, caller, deadline_s, decoded, patient=True)
                 except ServingError as error:
                     if error.code is not Code.QUEUE_FULL:
                         raise

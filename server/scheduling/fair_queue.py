@@ -7,6 +7,8 @@ from collections import deque
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+from server.keys.account import Account
+
 _BULK_EVERY = 8
 _STALE = 64  # entries in a heap that are not worth a clean-up
 
@@ -19,12 +21,20 @@ class Priority(StrEnum):
 
 
 class Caller:
-    """The sender of images: one request, or all streams of one connection. Callers of one priority take turns."""
+    """The sender of images: one request, or all streams of one connection, or all that have the same key. Callers of
+    one priority take turns.
 
-    __slots__ = ("__weakref__", "priority")
+    `key`: the name of its key, if it has one. `account`: what pays for its images, in the process that admits them.
+    """
 
-    def __init__(self, priority: Priority = Priority.INTERACTIVE) -> None:
+    __slots__ = ("__weakref__", "account", "key", "priority")
+
+    def __init__(
+        self, priority: Priority = Priority.INTERACTIVE, key: str = "", account: Account | None = None
+    ) -> None:
         self.priority = priority
+        self.key = key
+        self.account = account
 
 
 class Queued(Protocol):

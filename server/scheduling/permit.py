@@ -50,7 +50,8 @@ class Queue(Protocol):
     ) -> Sequence[Permit]:
         """A permit for each image, or none at all. `decoded`: when they will be ready for the engine.
 
-        A `patient` caller waits while the queue is full. Raises ServingError as `Admission.take` does, ENGINE_FAILED
-        where the engine hangs, and Retired.
+        The key of the caller pays for them, if it has one. A `patient` caller waits while the queue is full or its key
+        sends too fast. Raises ServingError as `Admission.take` and `Account.check` do, ENGINE_FAILED where the engine
+        hangs, and Retired.
         """
         ...

@@ -10,6 +10,7 @@ from server.host import process
 from server.host.exit_codes import LOAD_FAILED, USAGE_ERROR
 from server.host.listening import CannotListen
 from server.host.logs import Logs
+from server.keys.key_file import KeysError
 from server.network.key_pair import TlsError
 from server.processes.parent.lifeline import Lifeline, NotAChild
 from server.startup.compose_models import Choose
@@ -45,7 +46,7 @@ def main(choose: Choose | None = None) -> None:
     except (BundleError, TlsError) as error:  # the parent found the files of TLS right: they are being renewed
         log.error("%s", error)
         code = LOAD_FAILED
-    except CannotListen as error:
+    except (CannotListen, KeysError) as error:
         log.error("%s", error)
         code = USAGE_ERROR
     logs.end_process(code)

@@ -14,13 +14,15 @@ from server.explaining.worker_process import WorkerProcess
 from server.health import Health
 from server.host import cores
 from server.journal import Journal, Spans
+from server.keys.access import Access
+from server.keys.keyring import Keyring
 from server.lifecycle import Lifecycle
 from server.metrics import Metrics
 from server.network.certificates import Certificates
 from server.openinference.inference import Inference
 from server.openinference.open_inference import OpenInference
 from server.openinference.regions import Regions
-from server.operators import AdminToken, Operations
+from server.operators import Operations
 from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
 from server.rest import AdminFace, RestFace
@@ -29,9 +31,10 @@ from server.rpc import RpcFace
 from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.startup.compose_keys import compose_keys
 from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
-from server.startup.compose_network import compose_reach
+from server.startup.compose_network import compose_certificates, compose_reach
 from server.startup.compose_spans import compose_spans
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
@@ -61,8 +64,8 @@ class Parts:
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
-    """The parts of a server in one process. See `compose_models` for the arguments and what is raised."""
-    ground = _Ground(settings)
+    """The parts of a server in one process. See `compose_models` for the arguments. Raises KeysError and TlsError too."""
+    ground = _Ground(settings, admits=True)
     models = compose_models(settings, ground.shares, ground.decoders, ground.metrics, choose, gpus, spans=ground.spans)
     registry = models.registry
 
@@ -73,12 +76,14 @@ def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu
 
 
 def compose_front(settings: Settings, control: str, name: str = "front") -> Parts:
-    """The parts of a front of that name, whose models are in the core at the control socket `control`."""
+    """The parts of a front of that name, whose models are in the core at the control socket `control`. Raises KeysError
+    and TlsError.
+    """
     from server.processes.front.mirror import Mirror  # only Linux has what these need
     from server.processes.front.remote_backend import RemoteBackend
     from server.processes.front.remote_deployer import RemoteDeployer
 
-    ground = _Ground(settings, name)
+    ground = _Ground(settings, admits=False, process=name)
     mirror = Mirror(
         settings.default_model, ground.decoders, Threads(1, "load"), ground.metrics, settings.remember_images
     )
@@ -88,15 +93,18 @@ def compose_front(settings: Settings, control: str, name: str = "front") -> Part
 
 
 class _Ground:
-    """What faces and models share. `process`: the name of this one of several."""
+    """What faces and models share. `admits`: whether this process admits images. `process`: the name of this one of
+    several.
+    """
 
-    def __init__(self, settings: Settings, process: str = "") -> None:
+    def __init__(self, settings: Settings, admits: bool, process: str = "") -> None:
         self.settings = settings
         self.shares = cores.shares(settings.decode_threads, settings.engine_threads)
         self.metrics = Metrics(CollectorRegistry())
         self.spans = compose_spans(settings, process, self.metrics)
         self.lifecycle = Lifecycle()
         self.aside = Threads(1, "aside")
+        self.keys = compose_keys(settings, self.metrics, admits)
         self.decoders = compose_decoders(settings, self.shares, self.aside)
 
 
@@ -111,7 +119,9 @@ def _with_faces(
 ) -> Parts:
     settings, metrics, lifecycle = ground.settings, ground.metrics, ground.lifecycle
     aside, decoders = ground.aside, ground.decoders
-    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings))
+    access = ground.keys.access
+    need_key = access if settings.keys else None
+    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings), need_key, ground.keys.callers)
     budget = ReceiveBudget(settings.receive_bytes)
     _show(metrics, budget, decoders)
 
@@ -119,28 +129,27 @@ def _with_faces(
         await rpc.set_ready(ready)
 
     health = Health(lifecycle, catalogue, set_ready, settings.strict_readiness)
-    apart = isinstance(settings.admin_port, int)
-    token = AdminToken("" if apart else settings.admin_token)  # of the protocol that has load and unload of its own
-    files = settings.tls_files()
-    certificates = Certificates(files) if files else None
-    reach = compose_reach(settings)
+    certificates, reach = compose_certificates(settings), compose_reach(settings)
+    operators_here = Access(Keyring(()), need_key=False) if reach.admin_apart else access  # apart: not by this port
     inference = Inference(classifier, Regions(settings.shared_memory), aside)
     open_inference = OpenInference(
-        inference, catalogue, health, operations, token, exposition, version("sesame"), settings.max_images
+        inference, catalogue, health, operations, operators_here, exposition, version("sesame"), settings.max_images
     )
     explainer = _explainer(settings, classifier)
     journal = Journal(ground.spans, settings.trace_share)
     rpc = RpcFace(
         classifier, catalogue, metrics, budget, aside, settings.max_connections, open_inference, explainer, journal,
-        shared_port, certificates, reach.proxies,
+        shared_port, certificates, reach.proxies, need_key,
     )  # fmt: skip
-    admin = AdminFace(operations, catalogue, AdminToken(settings.admin_token)) if settings.admin_token else None
+    admin = AdminFace(operations, catalogue, access) if access.has_operators else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
-        explainer, reach, journal,
+        explainer, reach, journal, need_key, settings.metrics_need_key,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
+    if ground.keys.watch:
+        all_watches.append(ground.keys.watch)
     return Parts(
         settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer,
         certificates, ground.spans,

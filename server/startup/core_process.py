@@ -17,6 +17,7 @@ from server.processes.core import core as core_of
 from server.processes.core.announcer import Announcer
 from server.processes.core.core import Core, NoDecoding
 from server.settings import Settings
+from server.startup.compose_keys import compose_keys
 from server.startup.compose_models import Choose, Models, compose_models
 from server.startup.compose_spans import compose_spans
 
@@ -31,7 +32,9 @@ class CoreProcess:
     """Runs on the event loop of its process. It imports no face, so that a new one serves soon after the last died."""
 
     def __init__(self, settings: Settings, choose: Choose | None, dropped: Callable[[], int]) -> None:
-        """`choose`: see `compose_models`. `dropped`: how many lines of the log were dropped. Raises BundleError."""
+        """`choose`: see `compose_models`. `dropped`: how many lines of the log were dropped. Raises BundleError, and
+        KeysError.
+        """
         metrics = Metrics(CollectorRegistry())
         metrics.log_lines_dropped.set_function(dropped)
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
@@ -41,7 +44,8 @@ class CoreProcess:
         self._models: Models = compose_models(
             settings, shares, NoDecoding(), metrics, choose, offer=offer, spans=self._spans
         )
-        self._core = Core(self._announcer, self._models.registry, metrics)
+        self._keys = compose_keys(settings, metrics, admits=True)
+        self._core = Core(self._announcer, self._models.registry, metrics, self._keys.callers)
 
     async def run(self, listener: socket.socket, on_ready: Callable[[], None]) -> int:
         """Serve until SIGTERM, and then until the last front has gone; returns the exit code. Raises BundleError.
@@ -88,6 +92,8 @@ class CoreProcess:
         """Returns when only a new process helps."""
         while not self._models.watch.complaint:
             self._models.watch.look()
+            if self._keys.watch:
+                self._keys.watch.look()
             await asyncio.sleep(_LOOK_EVERY_S)
         log.critical("%s; leaving", self._models.watch.complaint)
         return HUNG

@@ -18,7 +18,7 @@ from server.processes.parent.child import ChildSpec
 from server.processes.parent.parent import Parent
 from server.processes.parent.supervisor import Limits
 from server.processes.wire import control_socket
-from server.settings import Settings
+from server.settings import PATHS, Settings
 from server.startup.listeners import Listeners
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,10 @@ class Instructions:
     @classmethod
     def from_json(cls, text: bytes) -> Self:
         told: dict[str, Any] = json.loads(text)
-        paths = {field.name for field in dataclasses.fields(Settings) if field.type is Path}
+        paths = {field.name for field in dataclasses.fields(Settings) if field.type in PATHS}
         values: dict[str, Any] = {
-            name: Path(value) if name in paths else value for name, value in told["settings"].items()
+            name: Path(value) if name in paths and value is not None else value
+            for name, value in told["settings"].items()
         }
         http, admin, unix = told["http_fds"]
         return cls(Settings(**values), told["control"], told["fd"], (http, admin, unix))

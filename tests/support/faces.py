@@ -219,7 +219,7 @@ async def running(
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
     http_port, grpc_port = await ports
     hooks: dict[str, list[Callable[..., Any]]] = {
-        "response": [ContractCheck(f"admin: {bool(chosen.admin_token)}, explain: {chosen.explain}")]
+        "response": [ContractCheck(f"admin: {bool(chosen.admin_token or chosen.keys)}, explain: {chosen.explain}")]
     }
     address = f"{'https' if tls else 'http'}://127.0.0.1:{http_port}"
     verify = tls.context() if tls else False

@@ -27,6 +27,7 @@ from server.registry.loader import Loaded, ReadyModel
 from server.scheduling.batcher import Batcher
 from server.scheduling.fair_queue import Caller
 from server.scheduling.forecast import NOW
+from server.scheduling.key_callers import KeyCallers
 from server.scheduling.permit import Permit, Queue
 from server.scheduling.single_flight import SingleFlight
 from tests.support.descriptors import how_many_open, open_files
@@ -78,6 +79,7 @@ class Versions:
         self.samples: list[bytes] = []
         self.answered = asyncio.Event()  # questions are answered
         self.answered.set()
+        self.callers = KeyCallers()
         self._bundle = files.read(DEMO)
         self._metrics = Metrics(CollectorRegistry())
 

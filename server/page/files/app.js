@@ -49,11 +49,19 @@ async function readModels() {
   find("trouble").replaceChildren();
   try {
     page.choice.show(await page.server.models());
+    find("key").hidden = true;
   } catch (problem) {
+    if (problem.status === 401) find("key").hidden = false;
     find("trouble").replaceChildren(problemView(problem, readModels));
   }
 }
 
+find("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  page.server.key = find("key").querySelector("input").value.trim();
+  readModels();
+  cards.forEach((card) => card.ask());
+});
 find("clear").addEventListener("click", () => [...cards].forEach((card) => page.removed(card)));
 new Intake(find("intake"), add);
 readModels();

@@ -6,8 +6,11 @@ export class Server {
   // Whether it explains its predictions. Unknown until the first try.
   explains = true;
 
+  // The API key, where the server wants one. It is forgotten with the page.
+  key = "";
+
   async models() {
-    return answered(new URL("models", document.baseURI), {});
+    return answered(new URL("models", document.baseURI), { headers: this.#credentials });
   }
 
   async classify(file, choice, signal) {
@@ -24,12 +27,16 @@ export class Server {
     }
   }
 
+  get #credentials() {
+    return this.key ? { Authorization: `Bearer ${this.key}` } : {};
+  }
+
   async #send(path, file, query, signal) {
     await readable(file);
     return answered(address(path, query), {
       method: "POST",
       body: file,
-      headers: { "Content-Type": "application/octet-stream" }, // the server looks at the bytes
+      headers: { "Content-Type": "application/octet-stream", ...this.#credentials }, // the server looks at the bytes
       signal,
     });
   }

@@ -20,6 +20,7 @@ from server.registry.entry import Entry
 from server.registry.loader import Loaded, ReadyModel
 from server.registry.registry import Registry
 from server.scheduling.batcher import Batcher
+from server.scheduling.key_callers import KeyCallers
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,11 @@ class NoDecoding:
 class Core:
     """Accepts fronts, and answers them. Runs on the event loop."""
 
-    def __init__(self, announcer: Announcer, registry: Registry, metrics: Metrics) -> None:
+    def __init__(
+        self, announcer: Announcer, registry: Registry, metrics: Metrics, callers: KeyCallers | None = None
+    ) -> None:
+        """`callers`: those of the keys; without it a front may name any key, and none has limits."""
+        self.callers = callers or KeyCallers()
         self._announcer = announcer
         self._registry = registry
         self._metrics = metrics

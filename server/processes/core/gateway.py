@@ -19,6 +19,7 @@ from server.scheduling.batch import ABANDONED, Row
 from server.scheduling.batcher import Batcher
 from server.scheduling.fair_queue import Caller, Priority
 from server.scheduling.forecast import Forecast
+from server.scheduling.key_callers import KeyCallers
 from server.scheduling.permit import Permit, Retired
 from server.trace import PACKED_BYTES, Trace
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 class Models(Protocol):
     """What a gateway asks of the core."""
+
+    callers: KeyCallers  # of keys, from all fronts
 
     def load(self, number: int) -> tuple[ReadyModel, Batcher] | None:
         """The load of that number if it takes requests."""
@@ -119,7 +122,10 @@ class Gateway:
             return self._retired(wanted.request)
         ready, batcher = found
         decoded = Forecast(wanted.decoded_first_s, wanted.decoded_all_s)
-        caller = self._caller(wanted)
+        try:
+            caller = self._caller(wanted)
+        except ServingError as error:
+            return self._refuse(wanted.request, error)
         if wanted.patient:
             return self._begin(
                 self._waiting, wanted.request, self._reserve_patiently(wanted, ready, batcher, caller, decoded), slots
@@ -156,8 +162,13 @@ class Gateway:
         self.link.send(m.Refused(request, error.code, error.detail, error.retry_after_s))
 
     def _caller(self, wanted: m.Reserve) -> Caller:
-        """The same object for the same number, for as long as it holds or waits for anything."""
+        """The same object for the same number or key, for as long as it holds or waits for anything.
+
+        Raises ServingError where the key has been removed.
+        """
         priority = Priority.BULK if wanted.bulk else Priority.INTERACTIVE
+        if wanted.key:
+            return self._models.callers.of(wanted.key, priority)
         caller = self._callers.get(wanted.caller)
         if caller is None or caller.priority is not priority:
             caller = self._callers[wanted.caller] = Caller(priority)

@@ -174,6 +174,7 @@ class RemoteQueue:
                 deadline_s,
                 decoded.first_s,
                 decoded.all_s,
+                caller.key,
             )
         )
         try:

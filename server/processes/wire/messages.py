@@ -28,6 +28,7 @@ SlotNumber = Annotated[int, msgspec.Meta(ge=0, lt=_MOST_SLOTS)]
 SlotNumbers = Annotated[list[SlotNumber], msgspec.Meta(min_length=1, max_length=_MOST_SLOTS)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=_MOST_SIDE)]  # pixels
 PackedTrace = Annotated[bytes, msgspec.Meta(max_length=PACKED_BYTES)]
+KeyName = Annotated[str, msgspec.Meta(max_length=64)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]  # refuses NaN too; infinity is allowed
 
 
@@ -54,7 +55,8 @@ class Reserve(Message, tag=2, frozen=True):
     """Asks for a permit for each of `slots`, all or none. Answered by Granted, Refused or Retired.
 
     `load`: the number of a load that the catalogue names. `caller`: a number that the front gives each caller.
-    `decoded_first_s`, `decoded_all_s`: how long from now until one image and all images are decoded.
+    `decoded_first_s`, `decoded_all_s`: how long from now until one image and all images are decoded. `key`: the name of
+    the key that pays for them, which also stands for the caller; empty where there is none.
     """
 
     request: Number
@@ -66,6 +68,7 @@ class Reserve(Message, tag=2, frozen=True):
     deadline_s: Seconds
     decoded_first_s: Seconds
     decoded_all_s: Seconds
+    key: KeyName = ""
 
 
 class Cancel(Message, tag=3, frozen=True):

@@ -18,8 +18,8 @@ _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mM4UaEBAAN0AW
 
 DETAILS: dict[Code, str] = {
     Code.MALFORMED: "top_k must be from 1 to 200, the number of classes.",
-    Code.UNAUTHORIZED: "Send the admin token as 'Authorization: Bearer …'.",
-    Code.FORBIDDEN: "This is not the admin token.",
+    Code.UNAUTHORIZED: "This is no valid key: send it as 'Authorization: Bearer …' or 'X-API-Key: …'.",
+    Code.FORBIDDEN: "This key may not use the model 'demo': use one of those in /models.",
     Code.UNKNOWN_MODEL: "There is no model 'dmeo': there is demo.",
     Code.UNKNOWN_PATH: "There is nothing at this address: see /docs.",
     Code.METHOD_NOT_ALLOWED: "Use POST here.",
@@ -35,6 +35,7 @@ DETAILS: dict[Code, str] = {
     Code.DECODE_LIMIT: "Decoding the image took too long: save it again as an ordinary JPEG.",
     Code.NOT_EXPLAINABLE: "The bundle 'demo' names no inner tensors of its network: export it again, and load it.",
     Code.QUEUE_FULL: "Too many connections are open: try again in a moment.",
+    Code.RATE_LIMITED: "This key may send 5 images a second, 10 at once: send more after 0.20 s.",
     Code.ENGINE_FAILED: "The engine failed on this batch: try again.",
     Code.INTERNAL: "The server made a mistake; its log has the details.",
     Code.NOT_READY: "The model 'demo' is still loading: try again in a moment.",

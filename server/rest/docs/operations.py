@@ -88,8 +88,12 @@ def _one_photo_bodies() -> dict[str, Any]:
     }
 
 
+_OF_A_KEY = (Code.UNAUTHORIZED, Code.FORBIDDEN)
+"""Where the server has API keys: no key; one that may not do this."""
+
 _OF_A_PHOTO = (
     Code.MALFORMED,
+    *_OF_A_KEY,
     Code.UNKNOWN_MODEL,
     Code.SLOW_BODY,
     Code.TOO_LARGE,
@@ -99,6 +103,7 @@ _OF_A_PHOTO = (
     Code.ANIMATED,
     Code.DECODE_LIMIT,
     Code.QUEUE_FULL,
+    Code.RATE_LIMITED,
     Code.ENGINE_FAILED,
     Code.NOT_READY,
     Code.DRAINING,
@@ -151,10 +156,16 @@ _EXPLAIN_PARAMETERS = [
     _query("gates", "full: the gates of every channel, not only their statistics", type="string", const="full"),
 ]
 
-MODELS = _operation("models", "All model versions", m.ModelList)
-MODEL = _operation("models", "The versions of one model", m.ModelVersions, Code.UNKNOWN_MODEL)
+MODELS = _operation("models", "All model versions", m.ModelList, Code.UNAUTHORIZED)
+MODEL = _operation("models", "The versions of one model", m.ModelVersions, *_OF_A_KEY, Code.UNKNOWN_MODEL)
 LABELS = _operation(
-    "models", "The labels of a model", m.ModelLabelList, Code.MALFORMED, Code.UNKNOWN_MODEL, Code.NOT_READY
+    "models",
+    "The labels of a model",
+    m.ModelLabelList,
+    Code.MALFORMED,
+    *_OF_A_KEY,
+    Code.UNKNOWN_MODEL,
+    Code.NOT_READY,
 )
 LIVE = _health("Liveness", m.Liveness(live=False), 500, "the process must be started again")
 READY = _health("Readiness", examples.NOT_READY, 503, "the server loads, leaves, or no model answers")
@@ -164,16 +175,17 @@ MODEL_READY = _health(
     503,
     "the model loads, failed to load or was unloaded, its engine fails, or the server leaves",
     Code.MALFORMED,
+    *_OF_A_KEY,
     Code.UNKNOWN_MODEL,
 )
 METRICS: Operation = {
     "tags": ["health"],
     "summary": "Prometheus metrics",
     "response_class": PlainTextResponse,
-    "responses": problems(),
+    "responses": problems(*_OF_A_KEY),
 }
 
-_ADMIN = (Code.MALFORMED, Code.UNAUTHORIZED, Code.FORBIDDEN, Code.UNKNOWN_MODEL, Code.CONFLICT)
+_ADMIN = (Code.MALFORMED, *_OF_A_KEY, Code.UNKNOWN_MODEL, Code.CONFLICT)
 LOAD = _operation("admin", "Load or reload a model", m.ModelDescription, *_ADMIN)
 UNLOAD = _operation("admin", "Unload a model", m.ModelVersions, *_ADMIN)
 SET_ALIAS = _operation(

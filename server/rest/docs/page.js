@@ -203,7 +203,7 @@ function operationView(path, method, operation, api) {
     ` ${operation.summary}`,
   );
   const inside = element("div", {}, element("p", { textContent: operation.description || "" }));
-  if (operation.security) inside.append(element("p", { textContent: "Needs the admin token." }));
+  if (operation.security) inside.append(element("p", { textContent: "Needs a key." }));
   if (operation.requestBody) {
     inside.append(
       element("h4", { textContent: "Body" }),

@@ -9,7 +9,7 @@ from server.rest.contract.classification import ProblemDocument
 from server.rest.docs import examples
 from server.rest.problems import STATUS, problem_document
 
-_RETRY = frozenset({Code.QUEUE_FULL, Code.NOT_READY, Code.DRAINING})
+_RETRY = frozenset({Code.QUEUE_FULL, Code.RATE_LIMITED, Code.NOT_READY, Code.DRAINING})
 _BEFORE_A_ROUTE = (Code.MALFORMED, Code.SLOW_HEADERS, Code.HEADERS_TOO_LARGE, Code.QUEUE_FULL)
 """Errors of a connection or of a request's headers, on any route."""
 

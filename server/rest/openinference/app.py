@@ -11,12 +11,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.errors import Code, ServingError
+from server.keys.key import Key
 from server.openinference.open_inference import OpenInference
 from server.openinference.regions import Region
+from server.rest.envelope import exchange_of
 from server.rest.error_handlers import ErrorHandlers
 from server.rest.head import HeadAsGet
 from server.rest.openinference.answers import JsonResponse
 from server.rest.openinference.infer import InferRoute
+from server.rest.request_secret import secret_in
 
 PREFIX = "/v2"
 _BODY_BYTES = 64 << 10
@@ -93,30 +96,31 @@ class OpenInferenceApp:
         return JsonResponse({"ready": self._protocol.is_ready}, 200 if self._protocol.is_ready else 503)
 
     async def _model(self, request: Request) -> Response:
-        return JsonResponse(self._protocol.model_metadata(*_model_of(request)))
+        return JsonResponse(self._protocol.model_metadata(*_model_of(request), _key_of(request)))
 
     async def _model_ready(self, request: Request) -> Response:
         name, version = _model_of(request)
-        ready = self._protocol.is_model_ready(name, version)
+        ready = self._protocol.is_model_ready(name, version, _key_of(request))
         return JsonResponse({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def _config(self, request: Request) -> Response:
-        return JsonResponse(self._protocol.model_config(*_model_of(request)))
+        return JsonResponse(self._protocol.model_config(*_model_of(request), _key_of(request)))
 
     async def _statistics(self, request: Request) -> Response:
-        return JsonResponse(await self._protocol.statistics(*_model_of(request)))
+        return JsonResponse(await self._protocol.statistics(*_model_of(request), _key_of(request)))
 
     async def _index(self, request: Request) -> Response:
-        return JsonResponse(self._protocol.repository_index((await _body(request, _Index)).ready))
+        only_ready = (await _body(request, _Index)).ready
+        return JsonResponse(self._protocol.repository_index(only_ready, _key_of(request)))
 
     async def _load(self, request: Request) -> Response:
         parameters = list((await _body(request, _Load)).parameters)
-        await self._protocol.load(request.path_params["name"], parameters, request.headers.get("authorization", ""))
+        await self._protocol.load(request.path_params["name"], parameters, secret_in(request.scope))
         return Response()
 
     async def _unload(self, request: Request) -> Response:
         await _body(request, _Load)  # what it may say, whether to unload dependent models, has no meaning here
-        await self._protocol.unload(request.path_params["name"], request.headers.get("authorization", ""))
+        await self._protocol.unload(request.path_params["name"], secret_in(request.scope))
         return Response()
 
     async def _regions(self, request: Request) -> Response:
@@ -150,6 +154,10 @@ async def _unreachable(request: Request) -> Response:
 
 def _model_of(request: Request) -> tuple[str, str]:
     return request.path_params.get("name", ""), request.path_params.get("version", "")
+
+
+def _key_of(request: Request) -> Key | None:
+    return exchange_of(request.scope).key
 
 
 def _region_of(request: Request) -> str:

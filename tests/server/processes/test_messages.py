@@ -51,8 +51,8 @@ PARITY = (2, 0.5, 1.0, 1.0, 2.0)
 GOLDENS: list[tuple[Message, str]] = [
     (Hello(1, 1024, 4 << 20), "0b000000 94 01 01 cd0400 ce00400000"),
     (
-        Reserve(7, 5, [2, 300], 9, False, True, 1.0, 0.5, 2.0),
-        f"27000000 9a 02 07 05 92 02 cd012c 09 c2 c3 {ONE} {HALF} {TWO}",
+        Reserve(7, 5, [2, 300], 9, False, True, 1.0, 0.5, 2.0, "k"),
+        f"29000000 9b 02 07 05 92 02 cd012c 09 c2 c3 {ONE} {HALF} {TWO} a16b",
     ),
     (Cancel(7), "03000000 92 03 07"),
     (Submit(2, 224, 320), "0a000000 95 04 02 cce0 cd0140 c400"),

@@ -1,0 +1,174 @@
+"""`python -m bench.keys`: whether API keys get what their rates allow, and what one key's flood does to another."""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import arrivals, data
+from bench.arrivals import Offered
+from bench.photos import jpegs
+from bench.running import ROOT, Server, running
+from server.keys.new_key import new_secret, table
+
+_RATES = (5, 8, 10, 12, 15)  # images a second; each of one key that offers half of it, and of one that offers twice
+_BURST = 5
+_CALM_PER_S, _FLOOD_ALLOWED_PER_S = 20, 20
+
+
+@dataclass(frozen=True)
+class KeyRate:
+    """What one of ten keys offered and got at the same time as the others. `allowed`: images that its bucket has in
+    that time, or all that it offered if these are fewer.
+    """
+
+    rate: float
+    offered: int
+    answered: int
+    refused: int
+    allowed: float
+
+    @property
+    def off(self) -> float:
+        """How far it is from what is allowed, as a part of that."""
+        return self.answered / self.allowed - 1
+
+
+@dataclass(frozen=True)
+class Flood:
+    """One pair: p50 and p95 of a key in milliseconds and the server's CPU time, without and with the flood of another
+    key.
+    """
+
+    calm_p50_ms: float
+    calm_p95_ms: float
+    flooded_p50_ms: float
+    flooded_p95_ms: float
+    flood_answered: int
+    flood_refused: int
+    calm_cpu_s: float
+    flooded_cpu_s: float
+
+    @property
+    def flood_cpu_ms(self) -> float:
+        """CPU time of the server for a request of the flood, answered or refused."""
+        return 1e3 * (self.flooded_cpu_s - self.calm_cpu_s) / (self.flood_answered + self.flood_refused)
+
+    @property
+    def moved(self) -> float:
+        return self.flooded_p95_ms / self.calm_p95_ms - 1
+
+
+def main() -> None:
+    """The medians go to standard output, every figure to --json."""
+    parser = argparse.ArgumentParser(prog="python -m bench.keys", description=__doc__)
+    parser.add_argument("--photos", type=Path, default=data.PHOTOS, help="folder of the JPEG files to send in turn")
+    parser.add_argument("--pairs", type=int, default=5, help="medians are over so many; default 5")
+    parser.add_argument("--seconds", type=int, default=10, help="of each load; default 10")
+    parser.add_argument("--flood", type=int, default=200, help="requests a second of the flood; default 200")
+    parser.add_argument("--fronts", type=int, default=0, help="default 0: one process")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures there too")
+    options = parser.parse_args()
+    photos = [path.read_bytes() for path in jpegs(options.photos)]
+    with _served(options.fronts) as (server, secrets):
+        rates = _rates(server, secrets, photos, options.seconds)
+        pairs = []
+        for number in range(options.pairs):
+            print(f"pair {number + 1} of {options.pairs}", file=sys.stderr, flush=True)
+            pairs.append(_pair(server, secrets, photos, options.seconds, options.flood, number))
+    print(f"furthest from what a key is allowed: {100 * max(abs(rate.off) for rate in rates):.1f} %")
+    print(f"p95 without the flood: {statistics.median(pair.calm_p95_ms for pair in pairs):.2f} ms")
+    print(f"p95 with the flood:    {statistics.median(pair.flooded_p95_ms for pair in pairs):.2f} ms")
+    print(f"moved by (median of the pairs): {100 * statistics.median(pair.moved for pair in pairs):.1f} %")
+    print(f"server CPU for a request of the flood: {statistics.median(pair.flood_cpu_ms for pair in pairs):.2f} ms")
+    if options.json:
+        document = {
+            "fronts": options.fronts,
+            "seconds": options.seconds,
+            "flood_per_s": options.flood,
+            "furthest_off": max(abs(rate.off) for rate in rates),
+            "p95_moved": statistics.median(pair.moved for pair in pairs),
+            "rates": [asdict(rate) | {"off": rate.off} for rate in rates],
+            "pairs": [asdict(pair) | {"moved": pair.moved, "flood_cpu_ms": pair.flood_cpu_ms} for pair in pairs],
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _served(fronts: int) -> Iterator[tuple[Server, dict[str, str]]]:
+    """The demo bundle, and the secrets of the keys by name."""
+    names = [f"{kind}_{rate}" for kind in ("half", "twice") for rate in _RATES]
+    secrets = {name: new_secret() for name in (*names, "calm", "flood")}
+    limits = {name: (float(name.partition("_")[2]), _BURST) for name in names}
+    limits["flood"] = _FLOOD_ALLOWED_PER_S, _FLOOD_ALLOWED_PER_S
+    text = ""
+    for name, secret in secrets.items():
+        text += table(name, secret)
+        if name in limits:
+            text += "rate = {}\nburst = {}\n".format(*limits[name])
+    with tempfile.TemporaryDirectory(prefix="sesame-bench-") as folder:
+        path = Path(folder) / "keys.toml"
+        path.write_text(text)
+        options = ["--keys", str(path), "--no-metrics-need-key", "--fronts", str(fronts)]
+        with running(ROOT / "model_repository", options=options) as server:
+            yield server, secrets
+
+
+def _rates(server: Server, secrets: dict[str, str], photos: Sequence[bytes], seconds: int) -> list[KeyRate]:
+    """All ten keys at once."""
+
+    def one(name: str) -> KeyRate:
+        rate = float(name.partition("_")[2])
+        share = 0.5 if name.startswith("half") else 2.0
+        offered = arrivals.offer(server.port, photos, rate * share, seconds, 0, even=True, key=secrets[name])
+        statuses, count = offered.statuses(), len(offered.arrivals)
+        return KeyRate(rate, count, statuses.get(200, 0), statuses.get(429, 0), min(count, rate * seconds + _BURST))
+
+    names = [name for name in secrets if "_" in name]
+    with ThreadPoolExecutor(len(names)) as pool:
+        return list(pool.map(one, names))
+
+
+def _pair(
+    server: Server, secrets: dict[str, str], photos: Sequence[bytes], seconds: int, flood_per_s: int, number: int
+) -> Flood:
+    """One load without the flood and one with it; every second pair begins with the flood."""
+
+    def calm() -> tuple[Offered, float]:
+        before_s = server.cpu_s()
+        offered = arrivals.offer(server.port, photos, _CALM_PER_S, seconds, number, key=secrets["calm"])
+        server.await_idle()
+        return offered, server.cpu_s() - before_s
+
+    def flooded() -> tuple[tuple[Offered, float], Offered]:
+        with ProcessPoolExecutor(1) as pool:  # a process of its own: its work is not to delay the other's clock
+            flood = pool.submit(
+                arrivals.offer, server.port, photos, flood_per_s, seconds, number + 1, False, secrets["flood"]
+            )
+            return calm(), flood.result()
+
+    if number % 2:
+        ((met, met_cpu_s), flood), (alone, alone_cpu_s) = flooded(), calm()
+    else:
+        alone, alone_cpu_s = calm()
+        (met, met_cpu_s), flood = flooded()
+    return Flood(
+        alone.latency_ms(0.5),
+        alone.latency_ms(0.95),
+        met.latency_ms(0.5),
+        met.latency_ms(0.95),
+        flood.statuses().get(200, 0),
+        flood.statuses().get(429, 0),
+        alone_cpu_s,
+        met_cpu_s,
+    )
+
+
+if __name__ == "__main__":
+    main()
