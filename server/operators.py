@@ -3,8 +3,8 @@
 import hmac
 from typing import Protocol
 
-from server.registry.aliases import ModelVersion
 from server.registry.entry import Entry
+from server.registry.target import Target
 
 
 class Operations(Protocol):
@@ -14,7 +14,7 @@ class Operations(Protocol):
 
     async def unload(self, name: str, version: str) -> list[Entry]: ...
 
-    async def set_alias(self, alias: str, target: ModelVersion | None) -> bool: ...
+    async def set_alias(self, alias: str, target: Target | None) -> bool: ...
 
 
 class AdminToken:

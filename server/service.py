@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from server.lifecycle import Lifecycle
 from server.metrics import GONE, OK
 from server.registry.catalogue import Catalogue
 from server.registry.loader import ReadyModel
+from server.scheduling.batch import Row
 from server.scheduling.deadline import too_late
 from server.scheduling.fair_queue import Caller
 from server.scheduling.permit import Permit, Retired
@@ -58,13 +60,41 @@ Images = Sequence[bytes] | Pixels
 """The images of one request: photos as files, or pictures that the client has decoded and framed itself."""
 
 
+class Watched(Protocol):
+    """What is counted of one request, because its alias has several versions or a shadow. On the event loop."""
+
+    def computed(self, picture: Picture, row: Row) -> None:
+        """The engine has answered for a picture."""
+        ...
+
+    def ended(self, outcome: str, row: Row | None) -> None:
+        """One of the images has its outcome: OK, with its row, GONE or an error's code."""
+        ...
+
+
+Watch = Callable[[str, ReadyModel], Watched | None]
+"""What is to be counted of a request for a model or alias, which this version answers; None: nothing."""
+
+
+def nothing(name: str, ready: ReadyModel) -> None:
+    """A Watch that counts nothing."""
+
+
 class Classifier:
     """Admits, decodes and batches images, and labels the results. Runs on the event loop; decoders and engines have
     threads of their own. Cancelling `classify` or `infer` withdraws all work that no thread has begun.
     """
 
-    def __init__(self, catalogue: Catalogue, decoders: Decoders, lifecycle: Lifecycle, limits: Limits) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        decoders: Decoders,
+        lifecycle: Lifecycle,
+        limits: Limits,
+        watch: Watch = nothing,
+    ) -> None:
         self.limits = limits
+        self._watch = watch
         self._catalogue = catalogue
         self._decoders = decoders
         self._lifecycle = lifecycle
@@ -105,12 +135,15 @@ class Classifier:
             async with asyncio.timeout_at(options.deadline_s) as timeout:
                 inputs = await self._examine(images, options.caller)
                 ready, permits = await self._admit(inputs, options)
-                waiters = [self._begin(ready, permit, each) for permit, each in zip(permits, inputs, strict=True)]
+                watched = self._watch(options.model, ready)
+                waiters = [
+                    self._begin(ready, permit, each, watched) for permit, each in zip(permits, inputs, strict=True)
+                ]
                 try:
                     for waiter in waiters:
                         await waiter
                 finally:
-                    _count(ready, waiters, Code.DEADLINE if timeout.expired() else GONE)
+                    _count(ready, waiters, Code.DEADLINE if timeout.expired() else GONE, watched)
         except TimeoutError:
             raise too_late() from None
         return Inferred(ready, waiters)
@@ -171,30 +204,38 @@ class Classifier:
     def _choose_model(self, options: RequestOptions) -> ReadyModel:
         if error := self.draining():
             raise error
-        ready = self._catalogue.pick(options.model, options.version)
+        ready = self._catalogue.pick(options.model, options.version, options.exchange.identity)
         classes = len(ready.loaded.bundle.labels)
         if options.top_k is not None and not 1 <= options.top_k <= classes:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
         return ready
 
-    def _begin(self, ready: ReadyModel, permit: Permit, image: Photo | Picture) -> Waiter:
+    def _begin(self, ready: ReadyModel, permit: Permit, image: Photo | Picture, watched: Watched | None) -> Waiter:
         """Start on one image. Its permit is given back when its work has ended, which may be after its caller left."""
         if isinstance(image, np.ndarray):
-            return ready.single_flight.alone(permit, lambda: self._compute(ready, permit, image, 0.0))
+            return ready.single_flight.alone(permit, lambda: self._compute(ready, permit, image, 0.0, watched))
         if isinstance(image.header, ServingError):
             return ended(permit, image.header)
-        return ready.single_flight.join(image.digest, permit, lambda: self._decode_and_compute(ready, permit, image))
+        return ready.single_flight.join(
+            image.digest, permit, lambda: self._decode_and_compute(ready, permit, image, watched)
+        )
 
-    async def _decode_and_compute(self, ready: ReadyModel, permit: Permit, photo: Photo) -> Computed:
+    async def _decode_and_compute(
+        self, ready: ReadyModel, permit: Permit, photo: Photo, watched: Watched | None
+    ) -> Computed:
         preprocessing = ready.loaded.bundle.manifest.preprocessing
         picture, decode_s = await self._decoders.decode(photo, preprocessing, permit.caller)
         ready.metrics.took("decode", decode_s)
-        return await self._compute(ready, permit, picture, decode_s)
+        return await self._compute(ready, permit, picture, decode_s, watched)
 
-    async def _compute(self, ready: ReadyModel, permit: Permit, picture: Picture, decode_s: float) -> Computed:
+    async def _compute(
+        self, ready: ReadyModel, permit: Permit, picture: Picture, decode_s: float, watched: Watched | None
+    ) -> Computed:
         row = await permit.submit(picture)
         ready.metrics.took("queue", row.queue_s)
         ready.metrics.took("infer", row.infer_s)
+        if watched:
+            watched.computed(picture, row)
         return Computed(row, decode_s)
 
 
@@ -208,21 +249,22 @@ def _check_size(ready: ReadyModel, pixels: Pixels) -> None:
         )
 
 
-def _count(ready: ReadyModel, images: Sequence[Waiter], left: str) -> None:
+def _count(ready: ReadyModel, images: Sequence[Waiter], left: str, watched: Watched | None) -> None:
     """Count the outcome of each image; those without one are left now, for the reason `left`."""
     for image in images:
         image.cancel()
-        if image.cancelled():
-            ready.metrics.outcome(left)
-        elif image.exception():
-            ready.metrics.outcome(Code.INTERNAL)
-        else:
-            _count_result(ready, image, image.result())
+        outcome, row = _outcome(image, left)
+        ready.metrics.outcome(outcome)
+        if row:
+            ready.metrics.took("total", image.seconds)
+        if watched:
+            watched.ended(outcome, row)
 
 
-def _count_result(ready: ReadyModel, image: Waiter, outcome: Computed | ServingError) -> None:
-    if isinstance(outcome, ServingError):
-        ready.metrics.outcome(outcome.code)
-    else:
-        ready.metrics.outcome(OK)
-        ready.metrics.took("total", image.seconds)
+def _outcome(image: Waiter, left: str) -> tuple[str, Row | None]:
+    if image.cancelled():
+        return left, None
+    if image.exception():
+        return Code.INTERNAL, None
+    result = image.result()
+    return (result.code, None) if isinstance(result, ServingError) else (OK, result.row)

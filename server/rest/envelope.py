@@ -67,4 +67,4 @@ def _begun(scope: Scope) -> Exchange:
     given = header(scope, b"x-request-id") or ""
     request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
     client = scope["client"]
-    return Exchange(request_id, client[0] if client else "")
+    return Exchange(request_id, client[0] if client else "", header(scope, b"x-caller-id") or "")

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
+from server.comparing.comparisons import Comparisons
 from server.explaining.explainer import Explainer
 from server.health import Health
 from server.lifecycle import Phase
@@ -19,6 +20,7 @@ from server.registry.catalogue import Catalogue
 from server.rest.admin import AdminFace
 from server.rest.answers import JsonAnswer, aliases, model_description, model_state
 from server.rest.classify import ClassifyRoute
+from server.rest.compare import CompareRoute
 from server.rest.contract import models as m
 from server.rest.docs import operations
 from server.rest.docs.app import DocumentedApp
@@ -54,6 +56,7 @@ class RestFace:
         exposition: Callable[[], Awaitable[bytes]],
         open_inference: OpenInference,
         explainer: Explainer | None,
+        comparisons: Comparisons,
     ) -> None:
         """`aside` parses large bodies and writes large answers. Without `admin` there are no `/admin` routes, without
         `explainer` no `/explain`. `exposition`: the metrics as text.
@@ -71,6 +74,7 @@ class RestFace:
         v2 = OpenInferenceApp(open_inference, infer, protocol_errors)
         app = DocumentedApp(version)
         self._add_routes(app, operations.classify(classifier.limits.max_timeout_s))
+        CompareRoute(comparisons).add_routes(app)
         if admin:
             admin.add_routes(app)
         errors.install(app)

@@ -20,8 +20,16 @@ class Call:
     @classmethod
     def begin(cls, context: Context, classifier: Classifier) -> Self:
         """A request of this call begins now."""
-        exchange = Exchange(address=_address(context.peer()))
+        exchange = Exchange(address=_address(context.peer()), caller_id=_caller_id(context))
         return cls(exchange, context, classifier.deadline_s(context.time_remaining()))
+
+
+def _caller_id(context: Context) -> str:
+    """The metadata `x-caller-id`; "" where there is none."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-caller-id":
+            return value if isinstance(value, str) else ""
+    return ""
 
 
 def _address(peer: str) -> str:

@@ -8,6 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from server import triton_metrics
 from server.backend import Backend
+from server.comparing.comparisons import Comparisons
+from server.comparing.live import Live
+from server.comparing.shadows import Shadows
 from server.decoding.decoders import Decoders
 from server.explaining.explainer import Explainer
 from server.explaining.worker_process import WorkerProcess
@@ -27,6 +30,7 @@ from server.rpc import RpcFace
 from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.shadow.shadow_process import ShadowProcess
 from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
 from server.watch import DecodeWatch, Watch
@@ -52,6 +56,7 @@ class Parts:
     rest: RestFace
     rpc: RpcFace
     explainer: Explainer | None
+    comparisons: Comparisons
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
@@ -104,7 +109,10 @@ def _with_faces(
 ) -> Parts:
     settings, metrics, lifecycle = ground.settings, ground.metrics, ground.lifecycle
     aside, decoders = ground.aside, ground.decoders
-    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings))
+    live = Live(catalogue, Shadows(catalogue, ShadowProcess(settings.engine_limit_s), settings.shadow_percent / 100))
+    metrics.registry.register(live)
+    comparisons = Comparisons(live, catalogue, exposition, aside)
+    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings), live.watch)
     budget = ReceiveBudget(settings.receive_bytes)
     _show(metrics, budget, decoders)
 
@@ -124,13 +132,14 @@ def _with_faces(
     admin = AdminFace(operations, catalogue, token) if settings.admin_token else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
-        explainer,
+        explainer, comparisons,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     return Parts(
-        settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer
-    )
+        settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer,
+        comparisons,
+    )  # fmt: skip
 
 
 def _explainer(settings: Settings, classifier: Classifier) -> Explainer | None:

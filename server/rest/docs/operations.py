@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from server.errors import Code
 from server.rest.contract import classification as c
+from server.rest.contract import comparison as v
 from server.rest.contract import explanation as e
 from server.rest.contract import models as m
 from server.rest.contract.requests import AliasRequest, PhotoInJson, PhotosInForm, PhotosInJson, RequestFields
@@ -156,6 +157,7 @@ MODEL = _operation("models", "The versions of one model", m.ModelVersions, Code.
 LABELS = _operation(
     "models", "The labels of a model", m.ModelLabelList, Code.MALFORMED, Code.UNKNOWN_MODEL, Code.NOT_READY
 )
+COMPARE = _operation("models", "Compare the versions of an alias", v.Comparison, Code.MALFORMED, Code.UNKNOWN_MODEL)
 LIVE = _health("Liveness", m.Liveness(live=False), 500, "the process must be started again")
 READY = _health("Readiness", examples.NOT_READY, 503, "the server loads, leaves, or no model answers")
 MODEL_READY = _health(
