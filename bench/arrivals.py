@@ -69,7 +69,7 @@ def offer(
 
 
 async def _all(port: int, photos: Sequence[bytes], due_s: Sequence[float]) -> list[Arrival]:
-    pool = _Connections(port)
+    pool = Connections(port)
     began_s = time.monotonic()
     tasks = []
     for number, at_s in enumerate(due_s):
@@ -80,7 +80,7 @@ async def _all(port: int, photos: Sequence[bytes], due_s: Sequence[float]) -> li
     return arrivals
 
 
-async def _one(pool: "_Connections", photo: bytes, began_s: float) -> Arrival:
+async def _one(pool: "Connections", photo: bytes, began_s: float) -> Arrival:
     start_s = time.monotonic()
     try:
         status, body = await pool.post(photo)
@@ -91,7 +91,7 @@ async def _one(pool: "_Connections", photo: bytes, began_s: float) -> Arrival:
     return Arrival(start_s - began_s, status, latency_s, (timing["decode"] + timing["infer"]) / 1e3)
 
 
-class _Connections:
+class Connections:
     """Kept alive and used again; as many as there are requests under way."""
 
     def __init__(self, port: int) -> None:

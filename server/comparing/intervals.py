@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, sqrt
+from math import ceil, exp, floor, lgamma, log, log1p, sqrt
 from statistics import NormalDist
 
 CONFIDENCE = 0.95
+_NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ def wilson(hits: float, of: float, confidence: float = CONFIDENCE) -> tuple[floa
 
 def share(hits: float, of: float) -> Estimate:
     """A share with Wilson's interval; `of` must be at least 1."""
-    return Estimate(hits / of, *wilson(hits, of))
+    (low, high), value = wilson(hits, of), hits / of
+    return Estimate(value, min(low, value), max(high, value))  # rounding may put an end on the wrong side
 
 
 def difference(hits: float, of: float, other_hits: float, other_of: float, confidence: float = CONFIDENCE) -> Estimate:
@@ -49,6 +51,34 @@ def difference(hits: float, of: float, other_hits: float, other_of: float, confi
         first - second - sqrt((first - low) ** 2 + (other_high - second) ** 2),
         first - second + sqrt((high - first) ** 2 + (second - other_low) ** 2),
     )
+
+
+def chance(hits: int, of: int, expected: float) -> float:
+    """How likely a count at least so far from what is expected is by chance: the exact two-sided binomial test, twice
+    the smaller tail, at most 1.
+
+    For a class that two versions named `of` times together, and one of them `hits` times, `expected` is that version's
+    part of all answers (J. Przyborowski and H. Wilenski, Biometrika 31 (1940), 313-323).
+    """
+    if not of:
+        return 1.0
+    tails = (_tail(hits, of, expected), _tail(of - hits, of, 1 - expected))
+    return min(1.0, 2 * min(tails))
+
+
+def _tail(hits: int, of: int, expected: float) -> float:
+    """The probability of at least so many hits; 1 where so many are expected, so that few terms are summed."""
+    if hits <= of * expected:
+        return 1.0
+    log_first = lgamma(of + 1) - lgamma(hits + 1) - lgamma(of - hits + 1)
+    term = exp(log_first + hits * log(expected) + (of - hits) * log1p(-expected))
+    total, odds = term, expected / (1 - expected)
+    for count in range(hits, of):
+        term *= (of - count) / (count + 1) * odds
+        total += term
+        if term < total * _NEGLIGIBLE:
+            break
+    return total
 
 
 def mean(count: float, total: float, squares: float) -> Estimate | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from server.comparing.counted import Counted, CountedPair, CountedVersion
-from server.comparing.intervals import CONFIDENCE, Estimate, difference, mean, quantile, share
+from server.comparing.intervals import CONFIDENCE, Estimate, chance, difference, mean, quantile, share
 from server.comparing.usage import EDGES_S, OTHER_CLASSES
 from server.errors import Code
 from server.metrics import OK
@@ -49,7 +49,7 @@ class VersionReport:
 @dataclass(frozen=True)
 class ClassShift:
     """The share of a class among the answers of the version with most callers, and of another one; the other's minus
-    the first's.
+    the first's. `clear`: not to be explained by chance, though the largest of many differences is looked at.
     """
 
     id: str
@@ -57,6 +57,7 @@ class ClassShift:
     share: float
     other_share: float
     difference: Estimate
+    clear: bool
 
 
 @dataclass(frozen=True)
@@ -154,26 +155,26 @@ def _of_failures(found: Estimate) -> str:
 
 
 def _of_classes(shifts: Sequence[ClassShift]) -> str:
-    for shift in shifts:
-        if not shift.difference.low <= 0 <= shift.difference.high:
-            how = "more" if shift.difference.value > 0 else "less"
-            return f"it names '{shift.label}' {how} often, by {_points(shift.difference)}"
+    if shifts and shifts[0].clear:
+        how = "more" if shifts[0].difference.value > 0 else "less"
+        return f"it names '{shifts[0].label}' {how} often, by {_points(shifts[0].difference)}"
     return "no difference in the classes that they name is seen"
 
 
 def _shifts(counted: Mapping[str, float], other: Mapping[str, float], names: Mapping[str, str]) -> list[ClassShift]:
-    """The largest first. The intervals hold for all classes together (Bonferroni)."""
+    """All classes, the clear and then the largest differences first."""
     of, other_of = sum(counted.values()), sum(other.values())
-    classes = {*counted, *other} - {OTHER_CLASSES}
-    if not (of and other_of and classes):
+    classes = sorted({*counted, *other} - {OTHER_CLASSES})
+    if not (of and other_of):
         return []
-    confidence = 1 - (1 - CONFIDENCE) / len(classes)
     found = []
-    for each in sorted(classes):
+    for each in classes:
         hits, other_hits = counted.get(each, 0.0), other.get(each, 0.0)
-        by = difference(other_hits, other_of, hits, of, confidence)
-        found.append(ClassShift(each, names.get(each, each), hits / of, other_hits / other_of, by))
-    return sorted(found, key=lambda shift: (shift.difference.low <= 0 <= shift.difference.high, -_size(shift)))
+        by = difference(other_hits, other_of, hits, of)
+        by_chance = chance(round(other_hits), round(hits + other_hits), other_of / (of + other_of))
+        clear = by_chance * len(classes) < 1 - CONFIDENCE
+        found.append(ClassShift(each, names.get(each, each), hits / of, other_hits / other_of, by, clear))
+    return sorted(found, key=lambda shift: (not shift.clear, -_size(shift)))
 
 
 def _size(shift: ClassShift) -> float:

@@ -16,9 +16,9 @@ from server.errors import ServingError
 from server.registry.catalogue import Catalogue
 from server.registry.loader import ReadyModel
 from server.scheduling.batch import Row
+from server.shadow import wire
 from server.shadow.shadow_process import ShadowFailed, ShadowProcess
-from server.shadow.wire import Compute, Computed, Open, Opened
-from server.shadow.worker import decoded, described
+from server.shadow.wire import Compute, Computed, Open, Opened, described
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Shadows:
             took_s = self._clock() - began_s
             if not isinstance(computed, Computed):
                 raise ShadowFailed("it answered something else")
-            agreement.add(row.probabilities, decoded(computed)[classes], row.infer_s, computed.infer_s)
+            agreement.add(row.probabilities, wire.row(computed)[classes], row.infer_s, computed.infer_s)
         except ShadowFailed as error:
             agreement.failed += 1
             self._failed(pair, str(error))

@@ -6,6 +6,10 @@ A frame is the length of a message in four bytes, and the message in MessagePack
 import struct
 
 import msgspec
+import numpy as np
+
+from bundle.manifest import Preprocessing
+from bundle.predictions import Probabilities
 
 LENGTH = struct.Struct("!I")
 
@@ -71,3 +75,14 @@ def job(body: bytes) -> Job:
 def reply(body: bytes) -> Reply:
     """As `job`."""
     return _REPLY.decode(body)
+
+
+def described(preprocessing: Preprocessing) -> str:
+    """What decides the pixels that a version gets of a photo. Mean and deviation do not: its graph has them."""
+    size = f"{preprocessing.height}x{preprocessing.width}"
+    return f"{size} of {preprocessing.resize} {preprocessing.resize_to}, {preprocessing.interpolation}"
+
+
+def row(computed: Computed) -> Probabilities:
+    """(classes,)"""
+    return np.frombuffer(computed.row, np.float32)

@@ -7,10 +7,9 @@ from typing import BinaryIO
 import numpy as np
 
 from bundle.errors import BundleError
-from bundle.manifest import Preprocessing
 from server.engines.engine import EngineFailed, run_checked
 from server.shadow.engine import Network, OpenNetwork, open_network
-from server.shadow.wire import LENGTH, Compute, Computed, Failure, Job, Open, Opened, Reply, frame, job
+from server.shadow.wire import LENGTH, Compute, Computed, Failure, Job, Open, Opened, Reply, described, frame, job
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +49,3 @@ class Worker:
         began_s = time.monotonic()
         rows = run_checked(self._network.engine, pixels, len(self._network.bundle.labels))
         return Computed(rows[0].tobytes(), time.monotonic() - began_s)
-
-
-def described(preprocessing: Preprocessing) -> str:
-    """What decides the pixels that a version gets of a photo. The mean and the deviation do not: its graph has them."""
-    size = f"{preprocessing.height}x{preprocessing.width}"
-    return f"{size} of {preprocessing.resize} {preprocessing.resize_to}, {preprocessing.interpolation}"
-
-
-def decoded(reply: Computed) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-    """The row, (classes,)."""
-    return np.frombuffer(reply.row, np.float32)

@@ -67,9 +67,8 @@ class ClassShare(Part):
     label: str
     share: float = Field(description="among the answers of the version with most callers")
     other_share: float = Field(description="among the answers of the canary")
-    difference: IntervalEstimate = Field(
-        description="the canary's share minus the other; Newcombe's interval, which holds for all classes together"
-    )
+    difference: IntervalEstimate = Field(description="the canary's share minus the other; Newcombe's interval")
+    clear: bool = Field(description="whether chance cannot explain it, though this is the largest of many differences")
 
 
 class CanaryComparison(Part):
