@@ -98,8 +98,8 @@ class Connections:
         self._port = port
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def post(self, photo: bytes) -> tuple[int, bytes]:
-        """The answer's status and body."""
+    async def post(self, photo: bytes, headers: bytes = b"") -> tuple[int, bytes]:
+        """The answer's status and body. `headers`: more of them, each line with its end."""
         if self._idle:
             reader, writer = self._idle.pop()
         else:
@@ -107,7 +107,7 @@ class Connections:
             reader, writer = await asyncio.wait_for(opening, _CONNECT_S)
         writer.write(
             b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(photo)
+            b"Content-Length: %d\r\n%s\r\n" % (len(photo), headers)
         )
         writer.write(photo)
         head = await reader.readuntil(b"\r\n\r\n")

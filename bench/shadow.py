@@ -5,12 +5,9 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,22 +17,25 @@ import httpx
 from bench import data
 from bench.arrivals import Connections
 from bench.photos import jpegs
-from bench.running import ROOT, Server, running
+from bench.running import Server, running
 from bench.shadowed_server import FAST
 from bench.slow_shadow import TIMES
+from bench.versions import ALIAS, OPTIONS, point, two_versions
 
-_TOKEN = "of a bench, 16 characters"
-_OPTIONS = ("--fronts=0", "--max-wait-ms=600000", "--default-model=stable", f"--admin-token={_TOKEN}")
 _RESAMPLED = 1000
 _PHOTOS = 100
 
 
 @dataclass
 class Segment:
-    """A short time with or without a shadow: how long each request took, and how many photos were compared."""
+    """A short time with or without a shadow: how long each request took, and how many photos were compared.
+
+    `cpu_s`: of the server's own process, without that of the shadow.
+    """
 
     shadow: bool
     copies: int = 0
+    cpu_s: float = 0.0
     took_ms: list[float] = field(default_factory=list)
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     photos = [path.read_bytes() for path in jpegs(options.photos)[:_PHOTOS]]
     points: list[dict[str, Any]] = []
     for network in options.networks:
-        with _bundles(network) as root:
+        with two_versions(network) as root:
             for percent in options.percent:
                 points += _points(root, network, percent, photos, options)
     if options.json:
@@ -65,24 +65,26 @@ def _points(
 ) -> Iterator[dict[str, Any]]:
     os.environ[TIMES] = str(options.times)
     os.environ[FAST] = "1" if network == "no time" else ""
-    with running(root, "bench.shadowed_server", (*_OPTIONS, f"--shadow-percent={percent}")) as server:
-        _set_shadow(server, True)
+    with running(root, "bench.shadowed_server", (*OPTIONS, "--fronts=0", f"--shadow-percent={percent}")) as server:
+        point(server, version="1", shadow="2")
         asyncio.run(_load(server, photos, 1, Segment(True), 3.0))  # opens the shadow
         for connections in options.connections:
-            point = _point(server, photos, connections, options)
-            point |= {"network": network, "shadow_percent": percent, "times": options.times}
-            print(json.dumps(point), flush=True)
-            yield point
+            measured = _measured(server, photos, connections, options)
+            measured |= {"network": network, "shadow_percent": percent, "times": options.times}
+            print(json.dumps(measured), flush=True)
+            yield measured
 
 
-def _point(server: Server, photos: Sequence[bytes], connections: int, options: argparse.Namespace) -> dict[str, Any]:
+def _measured(server: Server, photos: Sequence[bytes], connections: int, options: argparse.Namespace) -> dict[str, Any]:
     """Pairs of segments in turns; what comes first changes with each pair."""
     segments = []
     for number in range(options.pairs):
         for shadow in (False, True) if number % 2 else (True, False):
-            _set_shadow(server, shadow)
+            point(server, version="1", **({"shadow": "2"} if shadow else {}))
             segment = Segment(shadow)
+            before_s = server.cpu_by_process()["server"]
             asyncio.run(_load(server, photos, connections, segment, options.seconds))
+            segment.cpu_s = server.cpu_by_process()["server"] - before_s
             segment.copies = _copies(server) if shadow else 0
             segments.append(segment)
     without = [segment.took_ms for segment in segments if not segment.shadow]
@@ -97,6 +99,7 @@ def _point(server: Server, photos: Sequence[bytes], connections: int, options: a
         "p99_ms": [_quantile(without, 0.99), _quantile(beside, 0.99)],
         "p50_ratio": _ratio(without, beside, 0.5),
         "p99_ratio": _ratio(without, beside, 0.99),
+        "cpu_us": [_cpu_us(segments, shadow) for shadow in (False, True)],
         "load_average": os.getloadavg()[0],
     }
 
@@ -119,6 +122,12 @@ async def _load(server: Server, photos: Sequence[bytes], connections: int, segme
     client.close()
 
 
+def _cpu_us(segments: Sequence[Segment], shadow: bool) -> float:
+    """Of the server's process for a request."""
+    found = [segment for segment in segments if segment.shadow is shadow]
+    return round(sum(each.cpu_s for each in found) / sum(len(each.took_ms) for each in found) * 1e6, 1)
+
+
 def _quantile(segments: Sequence[Sequence[float]], wanted: float) -> float:
     values = sorted(each for segment in segments for each in segment)
     return round(values[min(len(values) - 1, int(wanted * len(values)))], 3)
@@ -138,43 +147,12 @@ def _ratio(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]]
     return [round(value, 3) for value in (whole, cuts[0], cuts[-1])]
 
 
-def _set_shadow(server: Server, shadow: bool) -> None:
-    target = {"model": next(iter(_models(server))), "version": "1"} | ({"shadow": "2"} if shadow else {})
-    headers = {"Authorization": f"Bearer {_TOKEN}"}
-    httpx.put(f"{server.url}/admin/aliases/stable", json=target, headers=headers).raise_for_status()
-
-
-def _models(server: Server) -> list[str]:
-    return [model["model"] for model in httpx.get(f"{server.url}/models").json()["models"]]
-
-
 def _copies(server: Server) -> int:
     """Photos that the shadow has computed since the alias has it. Raises RuntimeError where it failed."""
-    (report,) = httpx.get(f"{server.url}/models/stable/compare").json()["shadows"]
+    (report,) = httpx.get(f"{server.url}/models/{ALIAS}/compare").json()["shadows"]
     if report["failed"]:
         raise RuntimeError(f"the shadow failed: {report['fault']}")
     return int(report["photos"])
-
-
-@contextmanager
-def _bundles(network: str) -> Iterator[Path]:
-    """Two equal versions of the network, and the alias that is the default model."""
-    with tempfile.TemporaryDirectory(prefix="sesame-bench-") as folder:
-        root = Path(folder)
-        if network == "SE-ResNet-50":
-            from bench import seresnet50  # the others need no torch
-
-            first = seresnet50.export(root)
-        else:
-            first = root / "demo" / "1"
-            shutil.copytree(ROOT / "model_repository" / "demo" / "1", first)
-        second = first.parent / "2"
-        shutil.copytree(first, second)
-        manifest = json.loads((second / "manifest.json").read_text())
-        (second / "manifest.json").write_text(json.dumps({**manifest, "version": "2"}))
-        target = {"model": first.parent.name, "version": "1"}
-        (root / "aliases.json").write_text(json.dumps({"stable": target}))
-        yield root
 
 
 if __name__ == "__main__":
