@@ -1,6 +1,8 @@
 """Live: counts what the versions of aliases answer, and has copies computed by their shadows. On the event loop."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -14,6 +16,8 @@ from server.registry.catalogue import Catalogue
 from server.registry.loader import ReadyModel
 from server.registry.target import Target
 from server.scheduling.batch import Row
+
+log = logging.getLogger(__name__)
 
 
 class _Watched:
@@ -32,11 +36,22 @@ class _Watched:
 
     def computed(self, picture: Picture, row: Row) -> None:
         if self._pair and self._agreement:
-            self._shadows.offer(self._pair, self._ready, picture, row, self._agreement)
+            with _harmless():
+                self._shadows.offer(self._pair, self._ready, picture, row, self._agreement)
 
     def ended(self, outcome: str, row: Row | None) -> None:
         if self._usage:
-            self._usage.add(outcome, row)
+            with _harmless():
+                self._usage.add(outcome, row)
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """What counts answers must not spoil them."""
+    try:
+        yield
+    except Exception:
+        log.exception("an answer was not counted: this is a bug")
 
 
 class Live(Collector):
@@ -77,7 +92,7 @@ class Live(Collector):
 
     def _usage(self, alias: str, version: str, ready: ReadyModel) -> Usage:
         usage = self._usages.get((alias, version))
-        if usage is None:
+        if usage is None or not usage.is_of(ready):
             classes = self._classes.setdefault(alias, Classes())
             usage = self._usages[alias, version] = Usage(ready, classes)
         return usage

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Shadows:
         self._open: Open | None = None
         self._opened: Opened | None = None
         self._opened_at_s = 0.0
-        self._orders: dict[int, NDArray[np.intp]] = {}  # by the load that they are compared with
+        self._orders: WeakKeyDictionary[ReadyModel, NDArray[np.intp]] = WeakKeyDictionary()
         self._faults: dict[Pair, str] = {}
 
     def fault(self, pair: Pair) -> str:
@@ -138,7 +139,7 @@ class Shadows:
 
     def _order(self, ready: ReadyModel, opened: Opened) -> NDArray[np.intp]:
         """Where the classes of the version that answered are among the shadow's. Raises ShadowFailed."""
-        known = self._orders.get(ready.loaded.number)
+        known = self._orders.get(ready)
         if known is not None:
             return known
         bundle = ready.loaded.bundle
@@ -147,7 +148,7 @@ class Shadows:
         found = order(_ids(ready), opened.labels)
         if found is None:
             raise ShadowFailed("it has other classes, so that answers cannot be compared")
-        self._orders[ready.loaded.number] = found
+        self._orders[ready] = found
         return found
 
     def _failed(self, pair: Pair, why: str) -> None:

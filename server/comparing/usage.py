@@ -32,12 +32,19 @@ class Usage:
     """Of one version. `seconds`: images by the time that they waited for the engine and took in it."""
 
     def __init__(self, ready: ReadyModel, classes: Classes) -> None:
-        self._labels = [label.id for label in ready.loaded.bundle.labels]
+        self._labels = _ids(ready)
+        self._ready = ready
         self._classes = classes
         self.outcomes: Counter[str] = Counter()
         self.top1: Counter[str] = Counter()
         self.seconds = [0] * (len(EDGES_S) + 1)
         self.total_s = 0.0
+
+    def is_of(self, ready: ReadyModel) -> bool:
+        """Whether this load of the version has the same classes."""
+        if self._ready is not ready and self._labels == _ids(ready):
+            self._ready = ready
+        return self._ready is ready
 
     def add(self, outcome: str, row: Row | None) -> None:
         """One image has its outcome; those that were answered have a row."""
@@ -52,3 +59,7 @@ class Usage:
 
     def _best(self, row: Probabilities) -> str:
         return self._labels[int(row.argmax())]
+
+
+def _ids(ready: ReadyModel) -> list[str]:
+    return [label.id for label in ready.loaded.bundle.labels]

@@ -73,14 +73,10 @@ class Catalogue:
         own while that is not ready or its engine fails. None: nobody's, which means the version with most callers.
         """
         candidates = self.meant(name, version)
-        if found := self.alias(name):
-            alias, target = found
-            by_version = {entry.version: entry for entry in candidates}
-            order = target.preferred(alias, identity) if identity is not None else [target.main]
-            preferred = [by_version[each] for each in order if each in by_version]
-            for entry in (*(each for each in preferred if each.answers()), *preferred):
-                if entry.ready:
-                    return entry.ready
+        found = self.alias(name)
+        if found and identity is not None and found[1].versions:
+            order = found[1].preferred(found[0], identity)
+            candidates.sort(key=lambda entry: (entry.answers(), -order.index(entry.version)))
         ready = [entry.ready for entry in candidates if entry.ready]
         if not ready:
             states = {entry.state for entry in candidates}
@@ -97,13 +93,14 @@ class Catalogue:
     def resolve(self, name: str, version: str) -> list[Entry]:
         """The versions that a model's name or an alias stands for, ascending. Raises as `matching` does.
 
-        Where versions share callers, those that answer come behind the others.
+        Where versions share callers, those that answer come last, and among equals the one with most callers.
         """
         target = self._target(name, version)
         if not target.versions:
             return self.matching(target.model, target.version)
         found = [entry for entry in self.versions(target.model) if entry.version in target.answering]
-        return sorted(found, key=Entry.answers) or self.matching(target.model, target.main)
+        found.sort(key=lambda entry: (entry.answers(), entry.version == target.main))
+        return found or self.matching(target.model, target.main)
 
     def alias(self, name: str) -> tuple[str, Target] | None:
         """The alias whose versions share callers or have a shadow that a request of this name means, if it means one.

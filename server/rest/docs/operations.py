@@ -58,7 +58,17 @@ def _parameters(max_timeout_s: float) -> list[dict[str, Any]]:
         }
         for name, field in RequestFields.model_fields.items()
     ]
-    return [*query, _timeout_header(int(max_timeout_s * 1e3))]
+    return [*query, _timeout_header(int(max_timeout_s * 1e3)), _CALLER]
+
+
+_CALLER = {
+    "name": "X-Caller-Id",
+    "in": "header",
+    "required": False,
+    "description": "who asks, where versions of an alias share callers: any text, of which 128 characters count; by "
+    "default the address",
+    "schema": {"type": "string"},
+}
 
 
 def _timeout_header(most_ms: int) -> dict[str, Any]:
