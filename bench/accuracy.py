@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import httpx
 
-from bench import photos, wilson
+from bench import photos
 from bench.running import ROOT, ServerFailed, running
+from server.comparing.intervals import wilson
 
 USAGE_ERROR = 2
 
@@ -113,7 +114,7 @@ def _asked(client: httpx.Client, method: str, path: str, **more: Any) -> Any:
 def _report(found: MeasuredAccuracy) -> str:
     lines = [f"{found.model}/{found.version}: n={found.images}, skipped as of unknown classes: {found.skipped}"]
     for name, hits in (("top-1", found.top1), ("top-5", found.top5)):
-        low, high = wilson.interval(hits, found.images)
+        low, high = wilson(hits, found.images)
         share = hits / found.images
         lines.append(f"{name}  {share:6.1%}  ({hits}/{found.images})  95 % interval {low:.1%} to {high:.1%}")
     return "\n".join(lines)

@@ -72,7 +72,7 @@ def offer(
 
 
 async def _all(port: int, photos: Sequence[bytes], due_s: Sequence[float], key: str) -> list[Arrival]:
-    pool = _Connections(port, key)
+    pool = Connections(port, key)
     began_s = time.monotonic()
     tasks = []
     for number, at_s in enumerate(due_s):
@@ -83,7 +83,7 @@ async def _all(port: int, photos: Sequence[bytes], due_s: Sequence[float], key: 
     return arrivals
 
 
-async def _one(pool: "_Connections", photo: bytes, began_s: float) -> Arrival:
+async def _one(pool: "Connections", photo: bytes, began_s: float) -> Arrival:
     start_s = time.monotonic()
     try:
         status, body = await pool.post(photo)
@@ -94,16 +94,16 @@ async def _one(pool: "_Connections", photo: bytes, began_s: float) -> Arrival:
     return Arrival(start_s - began_s, status, latency_s, (timing["decode"] + timing["infer"]) / 1e3)
 
 
-class _Connections:
+class Connections:
     """Kept alive and used again; as many as there are requests under way."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str = "") -> None:
         self._port = port
         self._key = f"X-API-Key: {key}\r\n".encode() if key else b""
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def post(self, photo: bytes) -> tuple[int, bytes]:
-        """The answer's status and body."""
+    async def post(self, photo: bytes, headers: bytes = b"") -> tuple[int, bytes]:
+        """The answer's status and body. `headers`: more of them, each line with its end."""
         if self._idle:
             reader, writer = self._idle.pop()
         else:
@@ -111,7 +111,7 @@ class _Connections:
             reader, writer = await asyncio.wait_for(opening, _CONNECT_S)
         writer.write(
             b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-            b"%bContent-Length: %d\r\n\r\n" % (self._key, len(photo))
+            b"%bContent-Length: %d\r\n%b\r\n" % (self._key, len(photo), headers)
         )
         writer.write(photo)
         head = await reader.readuntil(b"\r\n\r\n")

@@ -16,6 +16,10 @@ def request_id(given: str) -> str:
     return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
+MOST_CALLER_ID = 128
+"""Characters of a caller's id that count."""
+
+
 @dataclass(slots=True)
 class Exchange:
     """A face makes one when a request begins: an HTTP request, a gRPC call, or one message of a stream. All who work
@@ -25,7 +29,7 @@ class Exchange:
     where the server has keys. `face`: rest or grpc. `method`: GET, POST …, or the full name of a gRPC method; `path`:
     of the URL; `route`: what the path matched. `minor`: it is no work for a network, such as a probe. `status`: HTTP's
     number or the name of gRPC's status; `code`: ok, gone, or an error's. `failed`: how many of its images have no
-    answer.
+    answer. `caller_id`: how a proxy in front tells callers apart, as it was sent; "" where it was not.
 
     Times in `_s` that end in `_at_s` are on the monotonic clock, 0 where it did not come to that; `decode_s`, `queue_s`
     and `infer_s` are those of the slowest image, `batch` is the largest batch.
@@ -40,6 +44,7 @@ class Exchange:
     route: str = ""
     minor: bool = False
     key: Key | None = None
+    caller_id: str = ""
     model: str = ""
     version: str = ""
     status: str = ""
@@ -63,8 +68,8 @@ class Exchange:
 
     @property
     def identity(self) -> str:
-        """Who asks: the name of the key, else the address."""
-        return self.key.name if self.key else self.address
+        """Who asks, as far as versions of an alias share callers."""
+        return self.caller_id[:MOST_CALLER_ID] or (self.key.name if self.key else self.address)
 
     @property
     def recorded(self) -> Trace | None:

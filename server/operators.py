@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from server.registry.aliases import ModelVersion
 from server.registry.entry import Entry
+from server.registry.target import Target
 
 
 class Operations(Protocol):
@@ -13,4 +13,4 @@ class Operations(Protocol):
 
     async def unload(self, name: str, version: str) -> list[Entry]: ...
 
-    async def set_alias(self, alias: str, target: ModelVersion | None) -> bool: ...
+    async def set_alias(self, alias: str, target: Target | None) -> bool: ...

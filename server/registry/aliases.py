@@ -1,4 +1,4 @@
-"""Aliases: names that stand for a version of a model, kept in `aliases.json` in the model repository."""
+"""Aliases: names that stand for versions of a model, kept in `aliases.json` in the model repository."""
 
 import contextlib
 import json
@@ -7,12 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bundle.atomic import write_atomically
 from bundle.errors import BundleError
 from bundle.names import is_name
+from server.registry.target import Target, from_json
 
 try:
     import fcntl
@@ -25,14 +26,6 @@ _FILE = "aliases.json"
 _LOCK = ".aliases.lock"
 _LOCK_LIMIT_S = 10.0
 _LOCK_RETRY_S = 0.01
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """What an alias stands for; without a version it is the newest that is ready."""
-
-    model: str
-    version: str = ""
 
 
 class Aliases:
@@ -48,11 +41,11 @@ class Aliases:
         self._path = root / _FILE
         self._lock = root / _LOCK
         self._changing = threading.Lock()
-        self._unwritten: dict[str, ModelVersion | None] = {}
-        self._targets: dict[str, ModelVersion] = {}
+        self._unwritten: dict[str, Target | None] = {}
+        self._targets: dict[str, Target] = {}
         self.adopt(self.read())
 
-    def read(self) -> dict[str, ModelVersion]:
+    def read(self) -> dict[str, Target]:
         """The aliases in the file, with the changes that could not be written; if the file is gone, as last read.
 
         Raises BundleError where the file cannot be read or understood.
@@ -67,17 +60,17 @@ class Aliases:
             raise _not_understood() from error
         return _changed(targets, self._unwritten)
 
-    def adopt(self, targets: Mapping[str, ModelVersion]) -> None:
+    def adopt(self, targets: Mapping[str, Target]) -> None:
         """Use these aliases from now on."""
         self._targets = dict(targets)
 
-    def get(self, name: str) -> ModelVersion | None:
+    def get(self, name: str) -> Target | None:
         return self._targets.get(name)
 
-    def all(self) -> dict[str, ModelVersion]:
+    def all(self) -> dict[str, Target]:
         return dict(self._targets)
 
-    def set(self, name: str, target: ModelVersion | None) -> bool:
+    def set(self, name: str, target: Target | None) -> bool:
         """Let an alias stand for a target, or remove it (None). Returns whether that will outlive this process.
 
         Raises BundleError where the file cannot be understood, or another server holds its lock for too long.
@@ -104,8 +97,8 @@ class Aliases:
             if lock is not None:
                 os.close(lock)  # this releases it too
 
-    def _write(self, targets: Mapping[str, ModelVersion]) -> bool:
-        text = json.dumps({name: asdict(target) for name, target in targets.items()}, indent=1)
+    def _write(self, targets: Mapping[str, Target]) -> bool:
+        text = json.dumps({name: target.to_json() for name, target in targets.items()}, indent=1)
         try:
             self._path.parent.stat()  # a model repository that is gone, as an unmounted one, is not created anew
             write_atomically(self._path, text.encode())
@@ -136,25 +129,25 @@ def _wait_for(lock: int) -> None:
             return None
 
 
-def _changed(
-    targets: Mapping[str, ModelVersion], changes: Mapping[str, ModelVersion | None]
-) -> dict[str, ModelVersion]:
+def _changed(targets: Mapping[str, Target], changes: Mapping[str, Target | None]) -> dict[str, Target]:
     return {name: target for name, target in sorted({**targets, **changes}.items()) if target}
 
 
-def _parsed(text: str) -> dict[str, ModelVersion]:
+def _parsed(text: str) -> dict[str, Target]:
     try:
-        return {
-            name: ModelVersion(str(target["model"]), str(target.get("version", "")))
-            for name, target in json.loads(text).items()
-            if is_valid(name)
-        }
-    except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
+        return {name: _target(name, target) for name, target in json.loads(text).items() if is_valid(name)}
+    except (ValueError, RecursionError, AttributeError) as error:
         raise _not_understood() from error
 
 
-def _not_understood() -> BundleError:
-    return BundleError(
-        f'{_FILE} cannot be understood: it must be like {{"stable": {{"model": "demo", "version": "1"}}}}. '
-        "Repair it, or remove it to begin without aliases."
-    )
+def _target(name: str, parsed: Any) -> Target:
+    try:
+        return from_json(parsed)
+    except ValueError as error:
+        raise _not_understood(f"of '{name}', {error}") from error
+    except (AttributeError, TypeError, KeyError) as error:
+        raise _not_understood() from error
+
+
+def _not_understood(why: str = 'it must be like {"stable": {"model": "demo", "version": "1"}}') -> BundleError:
+    return BundleError(f"{_FILE} cannot be understood: {why}. Repair it, or remove it to begin without aliases.")

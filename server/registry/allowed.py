@@ -2,9 +2,9 @@
 
 from server.errors import Code, ServingError
 from server.keys.key import Key
-from server.registry.aliases import ModelVersion
 from server.registry.catalogue import AliasTable, Catalogue
 from server.registry.entry import Entry
+from server.registry.target import Target
 
 
 def seen_by(catalogue: Catalogue, key: Key | None) -> Catalogue:
@@ -21,10 +21,10 @@ class _AllowedAliases:
         self._whole = whole
         self._models = models
 
-    def get(self, name: str) -> ModelVersion | None:
+    def get(self, name: str) -> Target | None:
         return self._whole.get(name)
 
-    def all(self) -> dict[str, ModelVersion]:
+    def all(self) -> dict[str, Target]:
         return {name: target for name, target in self._whole.all().items() if target.model in self._models}
 
 

@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from server.errors import Code, ServingError
-from server.registry.aliases import ModelVersion
 from server.registry.entry import Entry, State
 from server.registry.loader import ReadyModel
+from server.registry.target import Target
 
 _WHY_NOT = {
     State.LOADING: "is still loading: try again in a moment",
@@ -19,9 +19,9 @@ _NAMED = 10  # versions that an error names, the newest
 class AliasTable(Protocol):
     """What aliases stand for."""
 
-    def get(self, name: str) -> ModelVersion | None: ...
+    def get(self, name: str) -> Target | None: ...
 
-    def all(self) -> dict[str, ModelVersion]: ...
+    def all(self) -> dict[str, Target]: ...
 
 
 class Catalogue:
@@ -66,9 +66,17 @@ class Catalogue:
                 )
         return candidates
 
-    def pick(self, name: str, version: str) -> ReadyModel:
-        """The model version that a request means; raises ServingError where it is unknown, unclear or not ready."""
+    def pick(self, name: str, version: str, identity: str | None = None) -> ReadyModel:
+        """The model version that a request means; raises ServingError where it is unknown, unclear or not ready.
+
+        `identity`: whose request it is, where versions share callers. Another one of them stands in for the caller's
+        own while that is not ready or its engine fails. None: nobody's, which means the version with most callers.
+        """
         candidates = self.meant(name, version)
+        found = self.alias(name)
+        if found and identity is not None and found[1].versions:
+            order = found[1].preferred(found[0], identity)
+            candidates.sort(key=lambda entry: (entry.answers(), -order.index(entry.version)))
         ready = [entry.ready for entry in candidates if entry.ready]
         if not ready:
             states = {entry.state for entry in candidates}
@@ -83,9 +91,27 @@ class Catalogue:
         return self.resolve(name or self._only_model(), version)
 
     def resolve(self, name: str, version: str) -> list[Entry]:
-        """The versions that a model's name or an alias stands for, ascending. Raises as `matching` does."""
+        """The versions that a model's name or an alias stands for, ascending. Raises as `matching` does.
+
+        Where versions share callers, those that answer come last, and among equals the one with most callers.
+        """
         target = self._target(name, version)
-        return self.matching(target.model, target.version)
+        if not target.versions:
+            return self.matching(target.model, target.version)
+        found = [entry for entry in self.versions(target.model) if entry.version in target.answering]
+        found.sort(key=lambda entry: (entry.answers(), entry.version == target.main))
+        return found or self.matching(target.model, target.main)
+
+    def alias(self, name: str) -> tuple[str, Target] | None:
+        """The alias whose versions share callers or have a shadow that a request of this name means, if it means one.
+
+        `name`: of a model or an alias; "": the default.
+        """
+        alias = name or self.default_model
+        target = self.aliases.get(alias)
+        if target is None or not (target.versions or target.shadow) or alias in self.names():
+            return None
+        return alias, target
 
     def sick(self) -> list[ReadyModel]:
         """Those whose engine fails at present."""
@@ -102,14 +128,14 @@ class Catalogue:
         ]
 
     def aliases_of(self, entry: Entry) -> list[str]:
-        """The aliases that stand for this very version."""
-        target = ModelVersion(entry.name, entry.version)
-        return [alias for alias, at in self.aliases.all().items() if at == target]
+        """The aliases whose callers this very version answers, or some of them."""
+        targets = self.aliases.all().items()
+        return [alias for alias, at in targets if at.model == entry.name and entry.version in at.answering]
 
-    def _target(self, name: str, version: str) -> ModelVersion:
+    def _target(self, name: str, version: str) -> Target:
         target = None if name in self.names() else self.aliases.get(name)
         if target is None:
-            return ModelVersion(name, version)
+            return Target(name, version)
         if version:
             raise ServingError(Code.MALFORMED, f"The alias '{name}' stands for a version: leave version out.")
         return target

@@ -1,16 +1,18 @@
 """Deployer: loads, replaces and unloads models while requests go on."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Mapping
 
 from bundle.errors import BundleError
 from server.errors import Code, ServingError
 from server.registry import aliases
 from server.registry.activator import Activator
-from server.registry.aliases import ModelVersion
 from server.registry.entry import Entry
 from server.registry.folder import unreadable
 from server.registry.repository import Repository
+from server.registry.target import Target
 from server.scheduling.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -110,8 +112,8 @@ class Deployer:
         await asyncio.gather(*leaving)
         return entries
 
-    async def set_alias(self, alias: str, target: ModelVersion | None) -> bool:
-        """Let an alias stand for a version, which is loaded first, or remove it (None).
+    async def set_alias(self, alias: str, target: Target | None) -> bool:
+        """Let an alias stand for versions, which are loaded first, or remove it (None). A shadow need only be there.
 
         Returns whether that will outlive the process. Raises ServingError: MALFORMED for a name that cannot be an
         alias, UNKNOWN_MODEL, or CONFLICT where the version cannot be loaded or the file of aliases is broken.
@@ -126,13 +128,13 @@ class Deployer:
                 self._repository.aliases.adopt(await self._threads.run(self._repository.aliases.read))
             if target is None and self._repository.aliases.get(alias) is None:
                 raise ServingError(Code.UNKNOWN_MODEL, f"There is no alias '{alias}'.")
-            if target and not any(entry.ready for entry in self._repository.matching(target.model, target.version)):
-                await self.load(target.model, target.version)
+            if target:
+                await self._make_ready(target)
             async with self._changing:
                 before = self._repository.aliases.get(alias)
                 kept = await self._threads.run(self._repository.aliases.set, alias, target)
                 if target:
-                    log.info("alias set name=%s model=%s version=%s", alias, target.model, target.version or "newest")
+                    log.info("alias set name=%s %s", alias, _described(target))
                 else:
                     log.info("alias removed name=%s", alias)
                 if before:
@@ -140,6 +142,18 @@ class Deployer:
         except BundleError as error:
             raise ServingError(Code.CONFLICT, str(error)) from error
         return kept
+
+    async def _make_ready(self, target: Target) -> None:
+        """Load the versions that shall answer and are not ready. Raises ServingError."""
+        async with self._changing:
+            with contextlib.suppress(OSError):  # `load` reports it; what is known is served
+                await self._scan()
+            wanted = {version: self._repository.matching(target.model, version) for version in target.answering or [""]}
+            if target.shadow:
+                self._repository.matching(target.model, target.shadow)[0].skip()
+        for version, entries in wanted.items():
+            if not any(entry.ready for entry in entries):
+                await self.load(target.model, version)
 
     async def _scan(self) -> None:
         """Note what the model repository holds. Raises OSError where it cannot be read."""
@@ -149,16 +163,16 @@ class Deployer:
             log.warning("the files of %s are gone; what is in memory is still served", ", ".join(lost))
 
     async def _follow_aliases(self) -> None:
-        """Take over what the file of aliases says. A version that an alias moves to is loaded before."""
+        """Take over what the file of aliases says. Versions that an alias moves to are loaded before."""
         try:
             targets = await self._threads.run(self._repository.aliases.read)
         except BundleError as error:
             self._log_once("aliases", f"{error} Until then the aliases stay as they are.")
             return
         self._log_once("aliases", "")
-        new = set(targets.values()) - set(self._repository.aliases.all().values())
+        new = _answering(targets) - _answering(self._repository.aliases.all())
         for entry in self._repository.entries():
-            if ModelVersion(entry.name, entry.version) in new and not entry.ready and not entry.gone:
+            if (entry.name, entry.version) in new and not entry.ready and not entry.gone:
                 await self._activator.activate(entry)
         self._repository.aliases.adopt(targets)
 
@@ -205,3 +219,14 @@ class Deployer:
         """Unload a version that is not needed now; it may be loaded again."""
         self._activator.deactivate(entry)
         entry.allow_load()
+
+
+def _answering(targets: Mapping[str, Target]) -> set[tuple[str, str]]:
+    """Model and version of all that aliases name to answer."""
+    return {(target.model, version) for target in targets.values() for version in target.answering}
+
+
+def _described(target: Target) -> str:
+    shares = "+".join(f"{share.version}:{share.weight:g}%" for share in target.versions)
+    shadow = f" shadow={target.shadow}" if target.shadow else ""
+    return f"model={target.model} version={shares or target.version or 'newest'}{shadow}"

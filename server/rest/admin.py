@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from server.errors import Code, ServingError
 from server.keys.access import Access
 from server.operators import Operations
-from server.registry.aliases import ModelVersion
 from server.registry.catalogue import Catalogue
+from server.registry.target import Share, Target
 from server.rest.answers import JsonAnswer, aliases, model_description
 from server.rest.contract.models import AliasList, ModelVersions
 from server.rest.contract.requests import AliasRequest
@@ -57,7 +57,7 @@ class AdminFace:
         return JsonAnswer(ModelVersions(models=[model_description(entry) for entry in unloaded]))
 
     async def set_alias(self, alias: str, request: Request) -> Response:
-        """Makes an alias stand for a version, which is loaded first. All later requests get the new version."""
+        """Makes an alias stand for versions, which are loaded first. All later requests get the new ones."""
         kept = await self._deployer.set_alias(alias, await _target(request))
         return self._aliases(kept)
 
@@ -72,7 +72,7 @@ class AdminFace:
         self._access.check_operator(secret_in(request.scope))
 
 
-async def _target(request: Request) -> ModelVersion:
+async def _target(request: Request) -> Target:
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -80,8 +80,13 @@ async def _target(request: Request) -> ModelVersion:
             raise ServingError(Code.TOO_LARGE, f"The body is too large: send at most {_BODY_BYTES} bytes.")
     try:
         wanted = AliasRequest.model_validate_json(body)
+        shares = tuple(Share(share.version, share.weight) for share in wanted.versions or ())
+        return Target(wanted.model, wanted.version or "", shares, wanted.shadow or "")
     except ValidationError as error:
         raise ServingError(
-            Code.MALFORMED, 'JSON must be {"model": "demo", "version": "1"}; without version: the newest.'
+            Code.MALFORMED,
+            'JSON must be {"model": "demo", "version": "1"}; without version: the newest. Versions of a model share '
+            'callers so: {"model": "demo", "versions": [{"version": "1", "weight": 95}, …]}',
         ) from error
-    return ModelVersion(wanted.model, wanted.version or "")
+    except ValueError as error:
+        raise ServingError(Code.MALFORMED, f"An alias cannot stand for that: {error}.") from error

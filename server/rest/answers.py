@@ -10,10 +10,10 @@ from starlette.responses import Response
 from bundle.predictions import Prediction, Vote
 from server.answers import Answer, Classified
 from server.errors import ServingError
-from server.registry.aliases import ModelVersion
 from server.registry.catalogue import Catalogue
 from server.registry.entry import Entry
 from server.registry.loader import Loaded
+from server.registry.target import Target
 from server.rest.contract import models as m
 from server.rest.problems import problem_document
 
@@ -147,5 +147,8 @@ def aliases(catalogue: Catalogue) -> dict[str, m.AliasTarget]:
     return {name: _target(version) for name, version in catalogue.aliases.all().items()}
 
 
-def _target(version: ModelVersion) -> m.AliasTarget:
-    return m.AliasTarget(model=version.model, version=version.version)
+def _target(target: Target) -> m.AliasTarget:
+    shares = [m.VersionShare(version=share.version, weight=share.weight) for share in target.versions]
+    return m.AliasTarget(
+        model=target.model, version=target.version, versions=shares or None, shadow=target.shadow or None
+    )

@@ -49,10 +49,12 @@ class Envelope:
             self._journal.end(exchange)
 
     def _begun(self, scope: Scope) -> Exchange:
-        given = traceparent = tracestate = ""
+        given = caller_id = traceparent = tracestate = ""
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 given = given or value.decode("latin-1")
+            elif name == b"x-caller-id":
+                caller_id = caller_id or value.decode("latin-1")
             elif name == b"traceparent":
                 traceparent = traceparent or value.decode("latin-1")
             elif name == b"tracestate":
@@ -67,6 +69,7 @@ class Envelope:
             scope["method"],
             scope["raw_path"][:256].decode("ascii", "replace"),
             minor=minor,
+            caller_id=caller_id,
         )
 
 

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
 
+from server.comparing.comparisons import Comparisons
 from server.explaining.explainer import Explainer
 from server.health import Health
 from server.journal import Journal
@@ -23,6 +24,7 @@ from server.registry.catalogue import Catalogue
 from server.rest.admin import AdminFace
 from server.rest.answers import JsonAnswer, aliases, model_description, model_state
 from server.rest.classify import ClassifyRoute
+from server.rest.compare import CompareRoute
 from server.rest.contract import models as m
 from server.rest.cors import Cors
 from server.rest.docs import operations
@@ -67,6 +69,7 @@ class RestFace:
         explainer: Explainer | None,
         reach: Reach,
         journal: Journal,
+        comparisons: Comparisons,
         access: Access | None = None,
         metrics_need_key: bool = True,
     ) -> None:
@@ -89,6 +92,7 @@ class RestFace:
         need_key = access is not None
         app = DocumentedApp(version, reach.root_path, need_key)
         self._add_routes(app, operations.classify(classifier.limits.max_timeout_s))
+        CompareRoute(comparisons).add_routes(app)
         Site(_METRICS_LINK if reach.admin_apart else b"").add_routes(app)
         for_operators = DocumentedApp(version, need_key=need_key) if reach.admin_apart else app
         for_operators.add_api_route("/metrics", self.read_metrics, **operations.METRICS)

@@ -21,6 +21,7 @@ class CallHead:
     method: str
     request_id: str
     address: str
+    caller_id: str
     traceparent: str
     tracestate: str
 
@@ -31,6 +32,7 @@ class CallHead:
             method,
             request_id(_text(given.get("x-request-id"))),
             peers.address(context) or "",
+            _text(given.get("x-caller-id")),
             _text(given.get("traceparent")),
             _text(given.get("tracestate")),
         )
@@ -44,6 +46,7 @@ class CallHead:
             "grpc",
             self.method,
             minor=minor,
+            caller_id=self.caller_id,
         )
 
 

@@ -42,7 +42,13 @@ def models(catalogue: Catalogue) -> pb.ListModelsResponse:
     return pb.ListModelsResponse(
         models=[_model(entry) for entry in catalogue.entries()],
         aliases=[
-            pb.Alias(name=name, model=target.model, version=target.version)
+            pb.Alias(
+                name=name,
+                model=target.model,
+                version=target.version,
+                versions=[pb.VersionShare(version=share.version, weight=share.weight) for share in target.versions],
+                shadow=target.shadow,
+            )
             for name, target in catalogue.aliases.all().items()
         ],
     )

@@ -72,6 +72,7 @@ class App:
             drained = await self._drain(http)
         if self.parts.explainer:
             await self.parts.explainer.close()
+        await self.parts.comparisons.live.shadows.close()
         self.parts.backend.close()
         self.parts.decoders.close()
         self.parts.aside.close()

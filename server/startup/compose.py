@@ -8,6 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from server import triton_metrics
 from server.backend import Backend
+from server.comparing.comparisons import Comparisons
+from server.comparing.live import Live
+from server.comparing.shadows import Shadows
 from server.decoding.decoders import Decoders
 from server.explaining.explainer import Explainer
 from server.explaining.worker_process import WorkerProcess
@@ -31,6 +34,7 @@ from server.rpc import RpcFace
 from server.scheduling.threads import Threads
 from server.service import Classifier, Limits
 from server.settings import Settings
+from server.shadow.shadow_process import ShadowProcess
 from server.startup.compose_keys import compose_keys
 from server.startup.compose_loader import compose_decoders
 from server.startup.compose_models import Choose, compose_models
@@ -59,12 +63,13 @@ class Parts:
     rest: RestFace
     rpc: RpcFace
     explainer: Explainer | None
+    comparisons: Comparisons
     certificates: Certificates | None = None
     spans: Spans | None = None
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:
-    """The parts of a server in one process. See `compose_models` for the arguments. Raises KeysError and TlsError too."""
+    """The parts of a server in one process. See `compose_models`. Raises as that does, and KeysError and TlsError."""
     ground = _Ground(settings, admits=True)
     models = compose_models(settings, ground.shares, ground.decoders, ground.metrics, choose, gpus, spans=ground.spans)
     registry = models.registry
@@ -119,9 +124,14 @@ def _with_faces(
 ) -> Parts:
     settings, metrics, lifecycle = ground.settings, ground.metrics, ground.lifecycle
     aside, decoders = ground.aside, ground.decoders
+    live = Live(catalogue, Shadows(catalogue, ShadowProcess(settings.engine_limit_s), settings.shadow_percent / 100))
+    metrics.registry.register(live)
+    comparisons = Comparisons(live, catalogue, exposition, aside)
     access = ground.keys.access
     need_key = access if settings.keys else None
-    classifier = Classifier(catalogue, decoders, lifecycle, _limits(settings), need_key, ground.keys.callers)
+    classifier = Classifier(
+        catalogue, decoders, lifecycle, _limits(settings), need_key, ground.keys.callers, live.watch
+    )
     budget = ReceiveBudget(settings.receive_bytes)
     _show(metrics, budget, decoders)
 
@@ -144,7 +154,7 @@ def _with_faces(
     admin = AdminFace(operations, catalogue, access) if access.has_operators else None
     rest = RestFace(
         classifier, catalogue, health, metrics, budget, aside, version("sesame"), admin, exposition, open_inference,
-        explainer, reach, journal, need_key, settings.metrics_need_key,
+        explainer, reach, journal, comparisons, need_key, settings.metrics_need_key,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
@@ -152,7 +162,7 @@ def _with_faces(
         all_watches.append(ground.keys.watch)
     return Parts(
         settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer,
-        certificates, ground.spans,
+        comparisons, certificates, ground.spans,
     )  # fmt: skip
 
 

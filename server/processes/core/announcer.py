@@ -84,8 +84,7 @@ class Announcer:
 
 
 def _catalogue(repository: Repository, complete: bool) -> Catalogue:
-    aliases = {name: (target.model, target.version) for name, target in repository.aliases.all().items()}
-    return Catalogue(complete, [_version(entry) for entry in repository.entries()], aliases)
+    return Catalogue(complete, [_version(entry) for entry in repository.entries()], repository.aliases.all())
 
 
 def _version(entry: Entry) -> Version:

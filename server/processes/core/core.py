@@ -15,7 +15,6 @@ from server.processes.wire import exposition, handshake
 from server.processes.wire import messages as m
 from server.processes.wire.errors import LinkError
 from server.processes.wire.region import MOST_CLASSES, ROW_BYTES, SLOT_BYTES
-from server.registry.aliases import ModelVersion
 from server.registry.entry import Entry
 from server.registry.loader import Loaded, ReadyModel
 from server.registry.registry import Registry
@@ -87,8 +86,7 @@ class Core:
                 unloaded = await deployer.unload(question.name, question.version)
                 return m.Answer(question.request, [(entry.name, entry.version) for entry in unloaded])
             case "set_alias":
-                target = ModelVersion(question.model, question.version) if question.model else None
-                return m.Answer(question.request, kept=await deployer.set_alias(question.name, target))
+                return m.Answer(question.request, kept=await deployer.set_alias(question.name, question.target))
             case "metrics":
                 return m.Answer(question.request, text=zlib.compress(await self._all_metrics(), 1))
 

@@ -17,10 +17,10 @@ from server.metrics import Metrics
 from server.processes.front.remote_queue import RemoteQueue
 from server.processes.front.session import Session
 from server.processes.wire import messages as m
-from server.registry.aliases import ModelVersion
 from server.registry.catalogue import Catalogue
 from server.registry.entry import Entry, State
 from server.registry.loader import Decoding, Loaded, ReadyModel
+from server.registry.target import Target
 from server.scheduling.single_flight import SingleFlight
 from server.scheduling.threads import Threads
 
@@ -31,12 +31,12 @@ class _Aliases:
     """The aliases that the core has."""
 
     def __init__(self) -> None:
-        self.targets: dict[str, ModelVersion] = {}
+        self.targets: dict[str, Target] = {}
 
-    def get(self, name: str) -> ModelVersion | None:
+    def get(self, name: str) -> Target | None:
         return self.targets.get(name)
 
-    def all(self) -> dict[str, ModelVersion]:
+    def all(self) -> dict[str, Target]:
         return dict(self.targets)
 
 
@@ -108,8 +108,7 @@ class Mirror(Catalogue):
             self._take_over(*self._latest)
 
     def _take_over(self, session: Session, catalogue: m.Catalogue) -> None:
-        targets = {alias: ModelVersion(*target) for alias, target in catalogue.aliases.items()}
-        self._aliases.targets = targets
+        self._aliases.targets = catalogue.aliases
         self._entries = [self._entry(session, version) for version in catalogue.versions]
         current = {version.load for version in catalogue.versions}
         self._ready = {load: ready for load, ready in self._ready.items() if load in current}

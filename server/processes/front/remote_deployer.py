@@ -4,8 +4,8 @@ from pathlib import Path
 
 from server.processes.front.mirror import Mirror
 from server.processes.front.remote_backend import RemoteBackend
-from server.registry.aliases import ModelVersion
 from server.registry.entry import Entry, State
+from server.registry.target import Target
 
 
 class RemoteDeployer:
@@ -26,10 +26,9 @@ class RemoteDeployer:
         listed = {(entry.name, entry.version): entry for entry in self._mirror.entries()}
         return [listed.get(each) or _forgotten(*each) for each in versions]
 
-    async def set_alias(self, alias: str, target: ModelVersion | None) -> bool:
+    async def set_alias(self, alias: str, target: Target | None) -> bool:
         """See `Deployer.set_alias`."""
-        wanted = target or ModelVersion("")
-        return (await self._backend.session().ask("set_alias", alias, wanted.version, wanted.model)).kept
+        return (await self._backend.session().ask("set_alias", alias, target=target)).kept
 
 
 def _forgotten(name: str, version: str) -> Entry:

@@ -16,6 +16,7 @@ from server.processes.wire.frames import frames_to_front
 from server.processes.wire.free_slots import FreeSlots
 from server.processes.wire.link import Link
 from server.processes.wire.region import Region
+from server.registry.target import Target
 from server.scheduling.batch import Row
 from server.scheduling.fair_queue import Caller
 from server.scheduling.permit import Retired
@@ -119,14 +120,14 @@ class Session:
         """Settle the answer when the core has written the row of this slot."""
         self._answers[slot] = answer
 
-    async def ask(self, verb: m.Verb, name: str = "", version: str = "", model: str = "") -> m.Answer:
+    async def ask(self, verb: m.Verb, name: str = "", version: str = "", target: Target | None = None) -> m.Answer:
         """An operator's request. Raises ServingError."""
         if self.lost:
             raise core_is_gone()
         number = next(self._numbers)
         question: asyncio.Future[m.Answer] = asyncio.get_running_loop().create_future()
         self._questions[number] = question
-        self.send(m.Ask(number, verb, name, version, model))
+        self.send(m.Ask(number, verb, name, version, target))
         return await question
 
     def _receive(self, message: m.ToFront) -> None:

@@ -1,8 +1,9 @@
 """Messages: what fronts and the core tell each other, as frames of a byte stream.
 
 A frame is the length of its body, 4 bytes little-endian, and the body: a MessagePack array of the message's tag and
-fields. A tag is never used again for another message. Times are of CLOCK_MONOTONIC, which all processes of a machine
-share (`time.monotonic`). A slot's number stands for its permit; `request` and `offer` number what their sender asks.
+fields; what an alias stands for is a map in it. A tag is never used again for another message. Times are of
+CLOCK_MONOTONIC, which all processes of a machine share (`time.monotonic`). A slot's number stands for its permit;
+`request` and `offer` number what their sender asks.
 """
 
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from server.errors import Code
+from server.registry.target import Target
 from server.trace import PACKED_BYTES
 
 PROTOCOL = 2
@@ -118,14 +120,14 @@ class Prepared(Message, tag=8, frozen=True):
 class Ask(Message, tag=9, frozen=True):
     """What an operator wants. Answered by Answer or Refused.
 
-    `name` is a model, or an alias; `model` and `version` are what an alias shall stand for, none to remove it.
+    `name` is a model, or an alias; `target` is what an alias shall stand for, none to remove it.
     """
 
     request: Number
     verb: Verb
     name: str
     version: str = ""
-    model: str = ""
+    target: Target | None = None
 
 
 class Samples(Message, tag=10, frozen=True):
@@ -219,7 +221,7 @@ class Catalogue(Message, tag=38, frozen=True):
 
     complete: bool
     versions: list[Version]
-    aliases: dict[str, VersionName]
+    aliases: dict[str, Target]
 
 
 class Answer(Message, tag=39, frozen=True):

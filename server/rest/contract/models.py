@@ -85,11 +85,20 @@ class ModelDescription(ModelState):
     proofs: list[GraphProof] | SkipJsonSchema[None] = not_always("measured by the export")
 
 
+class VersionShare(Part):
+    """A version that shares the callers of an alias with others."""
+
+    version: str
+    weight: float = Field(description="per cent of the callers that it answers")
+
+
 class AliasTarget(Part):
     """What an alias stands for."""
 
     model: str
-    version: str = Field(description="empty: always the newest that is ready")
+    version: str = Field(description="empty: always the newest that is ready, or those of `versions`")
+    versions: list[VersionShare] | SkipJsonSchema[None] = not_always("versions that share the callers")
+    shadow: str | SkipJsonSchema[None] = not_always("the version that gets copies of photos and answers nobody")
 
 
 class ModelVersions(Part):

@@ -46,8 +46,21 @@ class PhotosInForm(BaseModel):
     image: list[File]
 
 
+class ShareRequest(BaseModel):
+    """A version that shall share the callers of an alias."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str
+    weight: float = Field(gt=0, lt=100, description="per cent of the callers; together 100", allow_inf_nan=False)
+
+
 class AliasRequest(BaseModel):
     """What an alias shall stand for."""
 
     model: str
     version: str | None = Field(default=None, description="without a version: always the newest that is ready")
+    versions: list[ShareRequest] | None = Field(
+        default=None, description="two to four versions that share the callers, instead of one version"
+    )
+    shadow: str | None = Field(default=None, description="a version that gets copies of photos and answers nobody")

@@ -8,6 +8,7 @@ from server.errors import Code, ServingError
 from server.lifecycle import Phase
 from server.registry.entry import State
 from server.rest.contract import classification as c
+from server.rest.contract import comparison as v
 from server.rest.contract import explanation as e
 from server.rest.contract import models as m
 from server.rest.contract.requests import AliasRequest, PhotoInJson, PhotosInJson
@@ -108,6 +109,28 @@ _DESCRIPTION = m.ModelDescription(
         )
     ],
 )
+_COMPARISON = v.Comparison(
+    alias="stable",
+    model="demo",
+    versions=[],
+    canaries=[],
+    shadows=[
+        v.ShadowComparison(
+            version="1",
+            shadow="2",
+            photos=812,
+            passed_over=19_341,
+            failed=0,
+            fault="",
+            conclusion="On 812 photos versions 1 and 2 name the same class for 97.4 % (96.1 to 98.3).",
+            top1_agreement=v.IntervalEstimate(value=0.9741, low=0.9608, high=0.983),
+            top5_agreement=v.IntervalEstimate(value=0.9988, low=0.9931, high=0.9998),
+            delta_log_p=v.IntervalEstimate(value=-0.004, low=-0.0121, high=0.0041),
+            infer_ms=v.IntervalEstimate(value=2.61, low=2.55, high=2.67),
+            shadow_infer_ms=v.IntervalEstimate(value=4.1, low=3.92, high=4.28),
+        )
+    ],
+)
 _TARGET = m.AliasTarget(model="demo", version="1")
 _LABELS = [
     m.LabelRow(index=0, id="n01443537", label="goldfish"),
@@ -132,6 +155,7 @@ ANSWERS: dict[type[BaseModel], BaseModel] = {
         m.ModelList(models=[_DESCRIPTION], aliases={"stable": _TARGET}),
         m.ModelLabelList(model="demo", version="1", labels=_LABELS),
         m.AliasList(aliases={"stable": _TARGET}, kept=True),
+        _COMPARISON,
         m.Liveness(live=True),
         m.Readiness(phase=Phase.SERVING, models=[_STATE]),
         m.ModelReadiness(ready=True, models=[_STATE]),

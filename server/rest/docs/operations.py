@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from server.errors import Code
 from server.rest.contract import classification as c
+from server.rest.contract import comparison as v
 from server.rest.contract import explanation as e
 from server.rest.contract import models as m
 from server.rest.contract.requests import AliasRequest, PhotoInJson, PhotosInForm, PhotosInJson, RequestFields
@@ -57,7 +58,17 @@ def _parameters(max_timeout_s: float) -> list[dict[str, Any]]:
         }
         for name, field in RequestFields.model_fields.items()
     ]
-    return [*query, _timeout_header(int(max_timeout_s * 1e3))]
+    return [*query, _timeout_header(int(max_timeout_s * 1e3)), _CALLER]
+
+
+_CALLER = {
+    "name": "X-Caller-Id",
+    "in": "header",
+    "required": False,
+    "description": "who asks, where versions of an alias share callers: any text, of which 128 characters count; by "
+    "default the address",
+    "schema": {"type": "string"},
+}
 
 
 def _timeout_header(most_ms: int) -> dict[str, Any]:
@@ -167,6 +178,7 @@ LABELS = _operation(
     Code.UNKNOWN_MODEL,
     Code.NOT_READY,
 )
+COMPARE = _operation("models", "Compare the versions of an alias", v.Comparison, Code.MALFORMED, Code.UNKNOWN_MODEL)
 LIVE = _health("Liveness", m.Liveness(live=False), 500, "the process must be started again")
 READY = _health("Readiness", examples.NOT_READY, 503, "the server loads, leaves, or no model answers")
 MODEL_READY = _health(

@@ -97,6 +97,10 @@ REQUESTS: list[tuple[str, str, int, dict[str, Any]]] = [
     ("PUT", "/admin/aliases/stable", 413, {"headers": KEY, "content": bytes(1 << 17)}),
     ("PUT", "/admin/aliases/stable", 200, {"headers": KEY, "json": {"model": "demo", "version": "1"}}),
     ("POST", "/admin/models/demo/unload", 409, {"headers": KEY}),
+    ("GET", "/models/stable/compare", 400, {}),
+    ("GET", "/models/demo/compare", 404, {}),
+    ("PUT", "/admin/aliases/stable", 200, {"headers": KEY, "json": {"model": "demo", "shadow": "1"}}),
+    ("GET", "/models/stable/compare", 200, {}),
     ("GET", "/models", 200, {}),
     ("DELETE", "/admin/aliases/stable", 403, {"headers": {"Authorization": "Bearer nonsense"}}),
     ("DELETE", "/admin/aliases/stable", 200, {"headers": KEY}),
@@ -240,7 +244,7 @@ async def test_each_operation_has_schemas_examples_and_all_its_errors(server: Ru
 async def test_the_longest_deadline_in_the_document_is_the_servers_own(demo: Path) -> None:
     async with running(demo.parents[1], default_timeout_ms=1000, max_timeout_ms=7000, max_wait_ms=1000) as server:
         parameters = (await document_of(server))["paths"]["/classify"]["post"]["parameters"]
-        (header,) = (each for each in parameters if each["in"] == "header")
+        (header,) = (each for each in parameters if each["name"] == "X-Request-Timeout-Ms")
         assert header["schema"]["maximum"] == 7000
         too_long = await server.rest.http.post("/classify", content=jpeg(), headers={header["name"]: "7001"})
         assert (too_long.status_code, too_long.json()["code"]) == (400, "malformed")

@@ -13,9 +13,9 @@ from bundle.errors import BundleError
 from server.metrics import Metrics
 from server.processes.core import announcer
 from server.processes.wire import messages as m
-from server.registry.aliases import ModelVersion
 from server.registry.loader import Loaded
 from server.registry.repository import Repository
+from server.registry.target import Target
 from tests.support.gate import Gate, batcher_of
 from tests.support.published import publish
 from tests.support.seam import LIMIT_S, BareFront, CoreSide, until
@@ -80,9 +80,9 @@ async def test_a_front_that_comes_is_told_everything_and_afterwards_every_change
     assert await scene.quiet(late)
     late.close()
     scene.core.announcer.complete = True
-    scene.repository.aliases.adopt({"stable": ModelVersion("demo", "1")})
+    scene.repository.aliases.adopt({"stable": Target("demo", "1")})
     scene.core.announcer.publish()
-    assert await scene.told(front) == m.Catalogue(True, loading.versions, {"stable": ("demo", "1")})
+    assert await scene.told(front) == m.Catalogue(True, loading.versions, {"stable": Target("demo", "1")})
 
 
 async def test_a_version_that_serves_is_told_with_its_engine_and_whether_it_is_sick(scene: Scene) -> None:

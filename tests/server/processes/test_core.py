@@ -13,8 +13,8 @@ from bundle.files import Bundle
 from server.engines.choice import Choice
 from server.errors import Code, ServingError
 from server.processes.core import core as core_of
-from server.registry.aliases import ModelVersion
 from server.registry.entry import State
+from server.registry.target import Target
 from tests.support.faces import Held, KnowsProbe
 from tests.support.fronts import Front, NoPhotos, Whole, whole
 from tests.support.loops import BOTH_LOOPS
@@ -114,7 +114,7 @@ async def test_the_errors_of_operators_are_those_of_one_process(there: Whole) ->
             (deployer.load("other", ""), Code.UNKNOWN_MODEL),
             (deployer.load("demo", "x"), Code.MALFORMED),
             (deployer.unload("demo", "7"), Code.UNKNOWN_MODEL),
-            (deployer.set_alias("demo", ModelVersion("demo", "1")), Code.MALFORMED),
+            (deployer.set_alias("demo", Target("demo", "1")), Code.MALFORMED),
             (deployer.set_alias("nobody", None), Code.UNKNOWN_MODEL),
         ):
             with pytest.raises(ServingError) as failed:
@@ -124,8 +124,8 @@ async def test_the_errors_of_operators_are_those_of_one_process(there: Whole) ->
 
 async def test_aliases_are_set_and_removed_for_all(there: Whole) -> None:
     one, other = there.fronts
-    assert await one.deployer.set_alias("stable", ModelVersion("demo", "1"))
-    assert one.mirror.aliases.all() == {"stable": ModelVersion("demo", "1")}
+    assert await one.deployer.set_alias("stable", Target("demo", "1"))
+    assert one.mirror.aliases.all() == {"stable": Target("demo", "1")}
     assert await one.classify(jpeg(), "stable") == "1"
     await until(lambda: other.mirror.aliases.all())
     assert await other.deployer.set_alias("stable", None)
@@ -232,7 +232,7 @@ async def test_a_front_that_ends_while_its_operator_loads_leaves_the_load_to_the
 
 
 async def test_a_front_that_comes_later_knows_everything(there: Whole) -> None:
-    await there.fronts[0].deployer.set_alias("stable", ModelVersion("demo", "1"))
+    await there.fronts[0].deployer.set_alias("stable", Target("demo", "1"))
     late = Front(there.name)
     there.fronts.append(late)
     assert await asyncio.wait_for(late.load(), LIMIT_S)

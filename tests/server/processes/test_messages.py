@@ -41,11 +41,14 @@ from server.processes.wire.messages import (
     Withdraw,
     encode,
 )
+from server.registry.target import Share, Target
 
 HALF = "cb3fe0000000000000"  # 0.5
 ONE = "cb3ff0000000000000"
 TWO = "cb4000000000000000"
 ZERO = "cb0000000000000000"
+MODEL, VERSION, VERSIONS = "a56d6f64656c", "a776657273696f6e", "a876657273696f6e73"
+WEIGHT, SHADOW = "a6776569676874", "a6736861646f77"
 PARITY = (2, 0.5, 1.0, 1.0, 2.0)
 
 GOLDENS: list[tuple[Message, str]] = [
@@ -61,9 +64,13 @@ GOLDENS: list[tuple[Message, str]] = [
     (Extend(2, 1.0), f"0c000000 93 06 02 {ONE}"),
     (Release([2, 3]), "05000000 92 07 92 02 03"),
     (Prepared(5, ""), "04000000 93 08 05 a0"),
-    (Ask(7, "load", "demo", "1"), "10000000 96 09 07 a46c6f6164 a464656d6f a131 a0"),
-    (Ask(7, "set_alias", "a", "1", "demo"), "16000000 96 09 07 a97365745f616c696173 a161 a131 a464656d6f"),
-    (Ask(7, "metrics", ""), "0e000000 96 09 07 a76d657472696373 a0 a0 a0"),
+    (Ask(7, "load", "demo", "1"), "10000000 96 09 07 a46c6f6164 a464656d6f a131 c0"),
+    (
+        Ask(7, "set_alias", "a", "", Target("demo", "1")),
+        f"38000000 96 09 07 a97365745f616c696173 a161 a0 84 {MODEL} a464656d6f {VERSION} a131"
+        f" {VERSIONS} 90 {SHADOW} a0",
+    ),
+    (Ask(7, "metrics", ""), "0e000000 96 09 07 a76d657472696373 a0 a0 c0"),
     (Samples(7, b"x"), "06000000 93 0a 07 c40178"),
     (Welcome(1), "03000000 92 20 01"),
     (Granted(7), "03000000 92 21 07"),
@@ -84,9 +91,14 @@ GOLDENS: list[tuple[Message, str]] = [
     (Offer(5, "/m"), "06000000 93 25 05 a22f6d"),
     (Catalogue(True, [], {}), "05000000 94 26 c3 90 80"),
     (
-        Catalogue(False, [Version("demo", "1", "/m", "FAILED", "no")], {"a": ("demo", "")}),
-        "51000000 94 26 c2 91 9e a464656d6f a131 a22f6d a64641494c4544 a26e6f 00 c2 a0 a0 a0 a0 00 00"
-        f" 95 00 {ZERO * 4} 81 a161 92 a464656d6f a0",
+        Catalogue(False, [Version("demo", "1", "/m", "FAILED", "no")], {"a": Target("demo")}),
+        "71000000 94 26 c2 91 9e a464656d6f a131 a22f6d a64641494c4544 a26e6f 00 c2 a0 a0 a0 a0 00 00"
+        f" 95 00 {ZERO * 4} 81 a161 84 {MODEL} a464656d6f {VERSION} a0 {VERSIONS} 90 {SHADOW} a0",
+    ),
+    (
+        Catalogue(True, [], {"a": Target("m", "", (Share("1", 98.0), Share("2", 2.0)), "3")}),
+        f"62000000 94 26 c3 90 81 a161 84 {MODEL} a16d {VERSION} a0 {VERSIONS} 92 82 {VERSION} a131 {WEIGHT}"
+        f" cb4058800000000000 82 {VERSION} a132 {WEIGHT} {TWO} {SHADOW} a133",
     ),
     (
         Catalogue(True, [Version("m", "1", "", "READY", "", 5, True, "e", "p", "w", "cpu", 1, 8, PARITY)], {}),

@@ -17,8 +17,8 @@ from server.processes.front.mirror import Mirror
 from server.processes.front.session import Session
 from server.processes.wire import control_socket
 from server.processes.wire import messages as m
-from server.registry.aliases import ModelVersion
 from server.registry.entry import State
+from server.registry.target import Target
 from server.scheduling.threads import Threads
 from tests.support.fronts import NoPhotos
 from tests.support.published import publish
@@ -40,9 +40,7 @@ class Scene:
     def version(self, version: str, load: int, state: str = "READY", **fields: Any) -> m.Version:
         return m.Version("demo", version, str(self.root / "demo" / version), state, "", load, batch=8, **fields)
 
-    def tell(
-        self, *versions: m.Version, complete: bool = True, aliases: dict[str, m.VersionName] | None = None
-    ) -> None:
+    def tell(self, *versions: m.Version, complete: bool = True, aliases: dict[str, Target] | None = None) -> None:
         self.mirror.update(self.session, m.Catalogue(complete, list(versions), aliases or {}))
 
     async def offered(self, load: int, version: str) -> m.Prepared:
@@ -202,9 +200,9 @@ async def test_the_loads_of_the_next_core_have_nothing_to_do_with_those_of_the_l
 
 async def test_aliases_are_those_of_the_core(scene: Scene) -> None:
     await scene.offered(5, "1")
-    scene.tell(scene.version("1", 5), aliases={"stable": ("demo", "1"), "newest": ("demo", "")})
+    scene.tell(scene.version("1", 5), aliases={"stable": Target("demo", "1"), "newest": Target("demo")})
     assert scene.served("stable") == scene.served("newest") == 5
-    assert scene.mirror.aliases.all() == {"stable": ModelVersion("demo", "1"), "newest": ModelVersion("demo")}
+    assert scene.mirror.aliases.all() == {"stable": Target("demo", "1"), "newest": Target("demo")}
     assert scene.mirror.aliases_of(scene.mirror.entries()[0]) == ["stable"]
     scene.tell(scene.version("1", 5))
     assert scene.served("stable") == Code.UNKNOWN_MODEL

@@ -13,7 +13,8 @@ from bundle import files
 from bundle.errors import BundleError
 from server.engines.choice import Choice
 from server.registry import aliases
-from server.registry.aliases import Aliases, ModelVersion
+from server.registry.aliases import Aliases
+from server.registry.target import Target
 from tests.support.faces import KnowsProbe, Running, running
 from tests.support.pictures import jpeg
 from tests.support.published import publish
@@ -24,12 +25,13 @@ KEY = {"Authorization": "Bearer 0123456789abcdef"}
 HAMMER = """
 import sys
 from pathlib import Path
-from server.registry.aliases import Aliases, ModelVersion
+from server.registry.aliases import Aliases
+from server.registry.target import Target
 
 root, own = Path(sys.argv[1]), sys.argv[2]
 mine = Aliases(root)
 for number in range(100):
-    assert mine.set(f"{own}-{number}", ModelVersion("demo", str(number + 1)))
+    assert mine.set(f"{own}-{number}", Target("demo", str(number + 1)))
     if number % 2:
         assert mine.set(f"{own}-{number}", None)
 """
@@ -64,7 +66,7 @@ def test_two_processes_that_set_aliases_at_once_lose_none(tmp_path: Path) -> Non
     commands = [[sys.executable, "-c", HAMMER, str(tmp_path), own] for own in ("a", "b")]
     hammering = [subprocess.Popen(command) for command in commands]
     assert [process.wait(60) for process in hammering] == [0, 0]
-    expected = {f"{own}-{number}": ModelVersion("demo", str(number + 1)) for own in "ab" for number in range(0, 100, 2)}
+    expected = {f"{own}-{number}": Target("demo", str(number + 1)) for own in "ab" for number in range(0, 100, 2)}
     assert Aliases(tmp_path).all() == expected
 
 
@@ -122,10 +124,10 @@ def test_a_change_that_cannot_be_written_holds_here_beside_what_others_write(
     mine, theirs = Aliases(tmp_path), Aliases(tmp_path)
     with monkeypatch.context() as context:
         context.setattr(Path, "replace", _no_room)
-        assert not mine.set("mine", ModelVersion("demo"))
-    assert theirs.set("theirs", ModelVersion("demo"))
+        assert not mine.set("mine", Target("demo"))
+    assert theirs.set("theirs", Target("demo"))
     assert mine.read().keys() == {"mine", "theirs"}
-    assert mine.set("third", ModelVersion("demo"))
+    assert mine.set("third", Target("demo"))
     assert Aliases(tmp_path).all().keys() == {"mine", "theirs", "third"}
 
 
@@ -139,10 +141,10 @@ def test_a_lock_that_is_never_let_go_is_reported(tmp_path: Path, monkeypatch: py
     with (tmp_path / ".aliases.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(BundleError, match="Another server holds"):
-            Aliases(tmp_path).set("stable", ModelVersion("demo"))
+            Aliases(tmp_path).set("stable", Target("demo"))
 
 
 def test_without_locks_aliases_are_set_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aliases, "fcntl", None)
-    assert Aliases(tmp_path).set("stable", ModelVersion("demo"))
-    assert Aliases(tmp_path).all() == {"stable": ModelVersion("demo")}
+    assert Aliases(tmp_path).set("stable", Target("demo"))
+    assert Aliases(tmp_path).all() == {"stable": Target("demo")}

@@ -1,0 +1,1 @@
+"""What the versions of an alias answer on live photos, and what can be concluded from it."""
