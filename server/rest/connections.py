@@ -35,6 +35,11 @@ class Connections:
         for connection in self._all:
             connection.close_after_answer()
 
+    @property
+    def open(self) -> int:
+        """How many there are now."""
+        return len(self._all)
+
     def opened(self, connection: Connection) -> None:
         self._all.add(connection)
         self.idle(connection)

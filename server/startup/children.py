@@ -51,18 +51,20 @@ def main(choose: Choose | None = None) -> None:
 
 
 async def _front(instructions: Instructions, lifeline: Lifeline, logs: Logs) -> int:
+    from server.process_metrics import show_process
     from server.startup.app import App, handle_signals  # the core needs no faces
     from server.startup.compose import compose_front
 
     app = App(compose_front(instructions.settings, instructions.control))
     app.parts.metrics.log_lines_dropped.set_function(logs.dropped)
+    show_process(app.parts.metrics.registry, sys.argv[1], lifeline.restarts)
     handle_signals(app, logs.end_process)
     with socket.socket(fileno=instructions.fd) as listener:
         return await app.run(listener=listener, on_ready=lifeline.ready)
 
 
 async def _core(instructions: Instructions, lifeline: Lifeline, logs: Logs, choose: Choose | None) -> int:
-    core = CoreProcess(instructions.settings, choose, logs.dropped)
+    core = CoreProcess(instructions.settings, choose, logs.dropped, lifeline.restarts)
     with socket.socket(fileno=instructions.fd) as listener:
         return await core.run(listener, lifeline.ready)
 

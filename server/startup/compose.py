@@ -127,6 +127,7 @@ def _with_faces(
         explainer,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
+    metrics.http_connections.set_function(lambda: connections.open)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     return Parts(
         settings, metrics, lifecycle, aside, decoders, backend, health, all_watches, connections, rest, rpc, explainer
