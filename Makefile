@@ -88,8 +88,9 @@ test-attacks: $(DEV)  ## every attack on a real server, ten seconds each: a quar
 test-containers: $(DEV)  ## build the image, start docker-compose.yml, and try it as users do: minutes; CONTAINERS="docker compose"
 	@[ -n "$(CONTAINERS)" ] || { echo "test-containers needs Docker Compose and a running engine: install it, or name a command \
 	like it: make test-containers CONTAINERS='podman-compose'"; exit 1; }
-	@case "$(CONTAINERS)" in "$(CONTAINERS_HELPER) compose") $(CONTAINERS_HELPER) prepare >/dev/null;; esac
+	@case "$(CONTAINERS)" in "$(CONTAINERS_HELPER) "*) $(CONTAINERS_HELPER) prepare >/dev/null;; esac
 	$(BIN)/python -m tests.containers $(CONTAINERS)
+	$(BIN)/python -m tests.containers --fronts=2 $(CONTAINERS)
 
 fuzz: $(DEV)  ## 100 000 nearly good requests over each face: five minutes
 	$(BIN)/python -m tests.attacks.fuzz

@@ -16,8 +16,12 @@ def main() -> int:
     """Exit codes: 0 all is as expected, 1 something is not, 2 usage."""
     parser = argparse.ArgumentParser(prog="python -m tests.containers", description=__doc__)
     parser.add_argument("compose", nargs="+", metavar="COMMAND", help="such as: docker compose")
-    command = parser.parse_args().compose
-    with tempfile.TemporaryDirectory(prefix="sesame-containers-") as folder, Stack(command, Path(folder)) as stack:
+    parser.add_argument("--fronts", type=int, default=0, help="the setting of the server; default 0: one process")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="sesame-containers-") as folder,
+        Stack(options.compose, Path(folder), options.fronts) as stack,
+    ):
         for number, (name, check) in enumerate(CHECKS):
             try:
                 print(f"ok    {name}: {check(stack)}", flush=True)

@@ -31,7 +31,7 @@ _READ_ONLY = ("/", "/app", "/app/model_repository", "/venv", "/run/secrets")
 
 def is_valid(stack: Stack) -> str:
     """The file is one that Compose reads, with every profile, and with the file for GPUs."""
-    gpu = ["-f", str(ROOT / "docker-compose.yml"), "-f", str(ROOT / "docker-compose.gpu.yml"), "config"]
+    gpu = ["-f", str(ROOT / "docker-compose.gpu.yml"), "config"]
     watched = stack.compose("--profile", "watch", "--profile", "traces", "config")
     missing = [name for name in ("sesame", "prometheus", "grafana", "otel-collector") if f"{name}:" not in watched]
     if missing or "nvidia" not in stack.compose(*gpu):
@@ -158,8 +158,9 @@ def leaves_in_order(stack: Stack) -> str:
         stopped = re.findall(r" stopped(.*) images admitted=(\d+)", log.read_text(errors="replace"))
     if not stopped:
         raise Complaint("the server did not say that it stopped in order")
-    how, admitted = stopped[-1]
-    if how or int(admitted) != load.answered:
+    admitted = sum(int(images) for _, images in stopped)  # by each front
+    how = "".join(how for how, _ in stopped)
+    if how or admitted != load.answered:
         raise Complaint(f"admitted {admitted}{how}, answered {load.answered}: {dict(load.told)}")
     return f"{took_s:.1f} s; admitted {admitted}, answered {load.answered}; {dict(load.told)}"
 

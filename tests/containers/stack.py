@@ -26,14 +26,15 @@ class Complaint(Exception):
 class Stack:
     """A project of its own on free ports. Leaving the context removes it with its volumes; the image stays."""
 
-    def __init__(self, compose: Sequence[str], folder: Path) -> None:
-        """`compose`: the command and its first arguments. `folder`: for the token's file."""
+    def __init__(self, compose: Sequence[str], folder: Path, fronts: int) -> None:
+        """`compose`: the command and its first arguments. `folder`: for files of its own. `fronts`: the setting."""
         token = folder / "admin_token"
         token.write_text(f"{TOKEN}\n")
         token.chmod(0o444)  # the container's user is another one
         self.http_port, self.grpc_port = _free_ports()
         self.engine = "docker" if Path(compose[0]).name == "docker" else "podman"
         self._compose = compose
+        self._files = _files(folder, fronts)
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SESAME_")},
             "COMPOSE_PROJECT_NAME": f"sesame-test-{os.getpid()}",
@@ -52,7 +53,7 @@ class Stack:
     def compose(self, *arguments: str) -> str:
         """What it prints to standard output. Raises Complaint where it fails."""
         limit_s = _BUILD_S if arguments[0] == "build" else _COMMAND_S
-        return _run([*self._compose, *arguments], self._environment, limit_s)
+        return _run([*self._compose, *self._files, *arguments], self._environment, limit_s)
 
     def container(self) -> str:
         """The identity of the server's container."""
@@ -114,6 +115,13 @@ def _run(command: Sequence[str], environment: dict[str, str], limit_s: float) ->
         end = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise Complaint(f"{' '.join(command)} ended with code {done.returncode}:\n{end}")
     return done.stdout
+
+
+def _files(folder: Path, fronts: int) -> list[str]:
+    """Options: our file, and one that sets what only this test does, as users have an override of their own."""
+    override = folder / "override.yml"
+    override.write_text(f'services:\n  sesame:\n    environment:\n      SESAME_FRONTS: "{fronts}"\n')
+    return ["-f", str(ROOT / "docker-compose.yml"), "-f", str(override)]
 
 
 def _free_ports() -> tuple[int, int]:
