@@ -1,4 +1,4 @@
-"""docs/metrics.md: each metric that a server has, and no other, as it serves them."""
+"""docs/metrics.md as a table, to be compared with what is served: `test_prometheus.py` does so with running servers."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -10,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.gpu_metrics import GpuMetrics
 from tests.conftest import REPOSITORY
-from tests.deploy.conftest import Loaded
 from tests.support.fake_nvml import FakeNvml
 
 _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \| (\w+) \| ([^|]+) \|$", re.MULTILINE)
@@ -63,13 +62,6 @@ def differences(guide: dict[str, Told], served: dict[str, Told]) -> list[str]:
 
 def page() -> str:
     return (REPOSITORY / "docs" / "metrics.md").read_text()
-
-
-def test_the_guide_lists_each_metric_that_a_server_has_and_no_other(loaded: Loaded) -> None:
-    where = ("all", "fronts") if loaded.fronts else ("all",)
-    there = served(loaded.metrics())
-    assert differences(guide(page(), *where), there) == []
-    assert [name for name, told in there.items() if told.labels is None] == []
 
 
 def test_the_guide_lists_the_figures_of_gpus() -> None:
