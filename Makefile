@@ -62,7 +62,7 @@ CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do \
-	  printf '  make %-13s %s\n' "$$target" "$$what"; done
+	  printf '  make %-16s %s\n' "$$target" "$$what"; done
 
 serve: $(SERVE)  ## start the server on the bundles of ./model_repository
 	@exec $(BIN)/python -m server

@@ -20,7 +20,7 @@ FILES = REPOSITORY / "deploy" / "prometheus"
 
 _PATIENT_S = 120.0
 _LOOK_S = 0.5
-_LISTENING = re.compile(r'Listening on"? address=127\.0\.0\.1:(\d+)')
+_LISTENING = re.compile(r'Listening on".*? address=127\.0\.0\.1:(\d+)')
 
 
 def program(name: str) -> str:
