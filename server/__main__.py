@@ -105,6 +105,7 @@ def _serve_tree(chosen: Settings, fronts: int, children: str) -> int:
 def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
     """One process."""
     from bundle.errors import BundleError
+    from server.process_metrics import SERVER, show_process
     from server.startup.app import App, handle_signals
     from server.startup.compose import compose as compose_all
 
@@ -115,6 +116,7 @@ def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
     async def run() -> int:
         app = App((compose or compose_all)(chosen))
         app.parts.metrics.log_lines_dropped.set_function(logs.dropped)
+        show_process(app.parts.metrics.registry, SERVER)
         handle_signals(app, logs.end_process)
         return await app.run()
 

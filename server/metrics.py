@@ -103,6 +103,15 @@ class Metrics:
         self.receiving_bytes = Gauge(
             "sesame_receiving_bytes", "Bytes of requests that are being received or answered.", registry=registry
         )
+        self.http_connections = Gauge("sesame_http_connections", "Open connections of HTTP.", registry=registry)
+        self.max_wait_seconds = Gauge(
+            "sesame_max_wait_seconds",
+            "The setting max_wait_ms, in seconds: who would wait longer is rejected.",
+            registry=registry,
+        )
+        self.permits_limit = Gauge(
+            "sesame_permits_limit", "The setting queue_images: most permits of each model version.", registry=registry
+        )
         self.decode_queue_images = Gauge(
             "sesame_decode_queue_images", "Images that wait for a decode thread.", registry=registry
         )
@@ -127,6 +136,13 @@ class Metrics:
         )
         self.model_ready = Gauge(
             "sesame_model_ready", "1 while the model version is READY, else 0.", _VERSION, registry=registry
+        )
+
+        self.engine_failing = Gauge(
+            "sesame_engine_failing",
+            "1 while the engine of a READY model version fails every batch, and the server tests it; else 0.",
+            _VERSION,
+            registry=registry,
         )
 
     def totals(self) -> dict[str, int]:

@@ -66,6 +66,10 @@ class Entry:
         """Whether it is ready and its engine does not fail at present."""
         return self.ready is not None and not self.ready.queue.sick
 
+    def is_failing(self) -> bool:
+        """Whether it is ready, but its engine fails at present."""
+        return self.ready is not None and self.ready.queue.sick
+
     def observe(self, files: Signature | None) -> None:
         """Note the files that are there now; None: the folder is gone.
 

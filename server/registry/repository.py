@@ -62,6 +62,7 @@ class Repository(Catalogue):
     def _add(self, entry: Entry) -> Entry:
         self._entries.append(entry)
         self._metrics.model_ready.labels(entry.name, entry.version).set_function(entry.is_ready)
+        self._metrics.engine_failing.labels(entry.name, entry.version).set_function(entry.is_failing)
         return entry
 
     def forget(self, entry: Entry) -> None:
@@ -69,3 +70,4 @@ class Repository(Catalogue):
         self._entries.remove(entry)
         self._forgotten[entry.path] = entry
         self._metrics.model_ready.remove(entry.name, entry.version)
+        self._metrics.engine_failing.remove(entry.name, entry.version)

@@ -42,6 +42,11 @@ class Connections:
     def is_full(self) -> bool:
         return len(self._all) >= self.most
 
+    @property
+    def open(self) -> int:
+        """How many there are now."""
+        return len(self._all)
+
     def opened(self, connection: Connection) -> None:
         self._all.add(connection)
         self.idle(connection)

@@ -53,18 +53,20 @@ def main(choose: Choose | None = None) -> None:
 
 
 async def _front(instructions: Instructions, lifeline: Lifeline, logs: Logs) -> int:
+    from server.process_metrics import show_process
     from server.startup.app import App, handle_signals  # the core needs no faces
     from server.startup.compose import compose_front
     from server.startup.listeners import Listeners
 
     app = App(compose_front(instructions.settings, instructions.control, sys.argv[1]))
     app.parts.metrics.log_lines_dropped.set_function(logs.dropped)
+    show_process(app.parts.metrics.registry, sys.argv[1], lifeline.restarts)
     handle_signals(app, logs.end_process)
     return await app.run(listeners=Listeners.inherited(instructions.http_fds), on_ready=lifeline.ready)
 
 
 async def _core(instructions: Instructions, lifeline: Lifeline, logs: Logs, choose: Choose | None) -> int:
-    core = CoreProcess(instructions.settings, choose, logs.dropped)
+    core = CoreProcess(instructions.settings, choose, logs.dropped, lifeline.restarts)
     with socket.socket(fileno=instructions.fd) as listener:
         return await core.run(listener, lifeline.ready)
 

@@ -157,6 +157,7 @@ def _with_faces(
         explainer, reach, journal, comparisons, need_key, settings.metrics_need_key,
     )  # fmt: skip
     connections = Connections(settings.max_connections, metrics.face("rest").ended)
+    metrics.http_connections.set_function(lambda: connections.open)
     all_watches = [*watches, DecodeWatch(decoders, metrics.decodes_given_up.inc)]
     if ground.keys.watch:
         all_watches.append(ground.keys.watch)

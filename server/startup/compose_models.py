@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from server.engines import table
 from server.engines.table import Kind
+from server.gpu_metrics import show_gpus
 from server.host.cores import Shares
 from server.journal import Spans
 from server.metrics import Metrics
@@ -53,6 +54,10 @@ def compose_models(
     """
     gpus = usable_gpus(settings.engine) if gpus is None else gpus
     devices = compose_devices(gpus)
+    metrics.max_wait_seconds.set(settings.max_wait_ms / 1e3)
+    metrics.permits_limit.set(settings.queue_images)
+    if gpus:
+        show_gpus(metrics.registry)
     registry = _registry(settings, choose, gpus, shares, devices, decoding, metrics, offer, spans)
     return Models(registry, EngineWatch(list(devices.values()), registry.repository, settings.engine_limit_s))
 

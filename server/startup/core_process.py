@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from server.host import cores, process
 from server.host.exit_codes import HUNG, LOAD_FAILED, STOPPED
 from server.metrics import Metrics
+from server.process_metrics import show_core
 from server.processes.core import core as core_of
 from server.processes.core.announcer import Announcer
 from server.processes.core.core import Core, NoDecoding
@@ -31,9 +32,11 @@ _LAST_SPANS_S = 1.0
 class CoreProcess:
     """Runs on the event loop of its process. It imports no face, so that a new one serves soon after the last died."""
 
-    def __init__(self, settings: Settings, choose: Choose | None, dropped: Callable[[], int]) -> None:
-        """`choose`: see `compose_models`. `dropped`: how many lines of the log were dropped. Raises BundleError, and
-        KeysError.
+    def __init__(
+        self, settings: Settings, choose: Choose | None, dropped: Callable[[], int], restarts: int = 0
+    ) -> None:
+        """`choose`: see `compose_models`. `dropped`: how many lines of the log were dropped. `restarts`: how often the
+        parent has started a core again. Raises BundleError, and KeysError.
         """
         metrics = Metrics(CollectorRegistry())
         metrics.log_lines_dropped.set_function(dropped)
@@ -45,7 +48,8 @@ class CoreProcess:
             settings, shares, NoDecoding(), metrics, choose, offer=offer, spans=self._spans
         )
         self._keys = compose_keys(settings, metrics, admits=True)
-        self._core = Core(self._announcer, self._models.registry, metrics, self._keys.callers)
+        self._core = core = Core(self._announcer, self._models.registry, metrics, self._keys.callers)
+        show_core(metrics.registry, restarts, lambda: core.fronts)
 
     async def run(self, listener: socket.socket, on_ready: Callable[[], None]) -> int:
         """Serve until SIGTERM, and then until the last front has gone; returns the exit code. Raises BundleError.

@@ -62,6 +62,11 @@ class Core:
                 control, _ = await asyncio.get_running_loop().sock_accept(listener)
                 tasks.create_task(self._welcome(control))
 
+    @property
+    def fronts(self) -> int:
+        """How many are connected."""
+        return len(self._gateways)
+
     async def deserted(self) -> None:
         """Returns when no front is connected."""
         while self._gateways:

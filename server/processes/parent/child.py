@@ -50,13 +50,14 @@ class Ending:
 class Child:
     """Runs on the event loop of the parent. Starts the process at once; raises OSError where that fails."""
 
-    def __init__(self, spec: ChildSpec, reaper: Reaper) -> None:
+    def __init__(self, spec: ChildSpec, reaper: Reaper, restarts: int = 0) -> None:
+        """`restarts`: how often the same child was started before; it is told."""
         self._loop = asyncio.get_running_loop()
         self._lifeline, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(self._lifeline.close)
             self._lifeline.setblocking(False)
-            self._instruct(spec.instructions)
+            self._instruct(spec.instructions, restarts)
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 spec.command, stdin=theirs.fileno(), pass_fds=spec.pass_fds, process_group=0
             )
@@ -95,8 +96,8 @@ class Child:
         if not self._ended.done():
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _instruct(self, instructions: bytes) -> None:
-        frame = HEADER.pack(os.getpid(), len(instructions)) + instructions
+    def _instruct(self, instructions: bytes, restarts: int) -> None:
+        frame = HEADER.pack(os.getpid(), restarts, len(instructions)) + instructions
         if self._lifeline.send(frame) < len(frame):
             raise ValueError(f"{len(frame)} bytes of instructions do not fit into the socket")
 

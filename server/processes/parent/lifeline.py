@@ -12,7 +12,8 @@ from typing import NoReturn
 from server.processes.parent import prctl
 
 BEAT, READY = b".", b"r"  # signs of life, before and after `Lifeline.ready`
-HEADER = struct.Struct("<II")  # the parent's pid, and the length of the instructions, which follow
+HEADER = struct.Struct("<III")  # the parent's pid, how often it started this child again, and the length of the
+# instructions, which follow
 PARENT_GONE = 71  # exit code; sysexits.h calls it EX_OSERR
 
 _BEAT_S = 1.0
@@ -29,6 +30,8 @@ class Lifeline:
     """
 
     def __init__(self, parent: socket.socket) -> None:
+        self.restarts = 0
+        """How often the parent has started this child again."""
         self._parent = parent
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_owes_beat = False
@@ -49,7 +52,7 @@ class Lifeline:
         with open(os.devnull) as nothing:
             os.dup2(nothing.fileno(), 0)
         lifeline = cls(parent)
-        pid, size = HEADER.unpack(lifeline._read(HEADER.size))
+        pid, lifeline.restarts, size = HEADER.unpack(lifeline._read(HEADER.size))
         if os.getppid() != pid:  # it ended before this process asked to die with it
             _end_process()
         instructions = lifeline._read(size)

@@ -83,7 +83,7 @@ class Supervisor:
     async def _live(self) -> Ending:
         self.starts += 1
         try:
-            self._child = child = Child(self._spec, self._reaper)
+            self._child = child = Child(self._spec, self._reaper, self.starts - 1)
         except OSError as error:
             log.error("%s cannot be started (%s)", self.name, error)
             return Ending(_NOT_STARTED, 0.0, False)

@@ -34,7 +34,7 @@ def unpacked(text: bytes) -> str:
 
 
 class _Merged(Collector):
-    """A collector of metrics whose samples are sums, or times."""
+    """A collector of metrics whose samples are sums, times, or 1."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._families: dict[str, Metric] = {}
@@ -71,9 +71,11 @@ def _both(name: str) -> Callable[[float, float], float]:
     """What one sample is made of two."""
     if name.endswith("_created"):
         return min
-    return max if name.endswith("_timestamp_seconds") else operator.add
+    return max if name.endswith(("_timestamp_seconds", "_info")) else operator.add
 
 
 def merged(texts: Iterable[str]) -> bytes:
-    """Each sample is the sum of those of all processes; a time is the latest, that of its beginning the earliest."""
+    """Each sample is the sum of those of all processes; a time is the latest, that of its beginning the earliest. An
+    `_info` stays 1.
+    """
     return triton_metrics.text(_Merged(texts))

@@ -25,6 +25,7 @@ async def test_a_front_that_dies_breaks_its_connections_alone_and_another_takes_
     async with shared_tree.client_of("front-0") as of_another, shared_tree.client_of("front-1") as of_the_dead:
         await load.answered(16)
         assert (await of_the_dead.post("/classify", content=jpeg())).status_code == 200
+        restarts = await metric(of_another, "sesame_restarts_total")
         os.kill(dead, signal.SIGKILL)
         await load.answered(64)
         assert (await of_another.post("/classify", content=jpeg())).status_code == 200
@@ -34,6 +35,8 @@ async def test_a_front_that_dies_breaks_its_connections_alone_and_another_takes_
         assert set(load.seen) <= {"200", "broken"}, load.refusals
         assert load.seen["broken"] <= 8
         await until_metric(of_another, "sesame_permits_taken", 0)
+        await until_metric(of_another, "sesame_fronts", 2)
+        assert await metric(of_another, "sesame_restarts_total") == restarts + 1
     async with shared_tree.client_of("front-1") as of_the_new:
         assert (await of_the_new.post("/classify", content=jpeg())).status_code == 200
 

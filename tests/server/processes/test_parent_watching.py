@@ -98,7 +98,7 @@ def test_a_child_whose_parent_died_before_it_was_heard_ends_at_once(
     started_by_hand: tuple[socket.socket, "subprocess.Popen[str]"],
 ) -> None:
     ours, process = started_by_hand
-    ours.sendall(HEADER.pack(os.getppid(), 0))  # not this process
+    ours.sendall(HEADER.pack(os.getppid(), 0, 0))  # not this process
     assert process.wait(60) == PARENT_GONE
 
 
@@ -107,7 +107,7 @@ def test_a_child_ends_when_its_lifeline_does(
 ) -> None:
     ours, process = started_by_hand
     instructions = b'{"name": "core"}'
-    ours.sendall(HEADER.pack(os.getpid(), len(instructions)) + instructions)
+    ours.sendall(HEADER.pack(os.getpid(), 0, len(instructions)) + instructions)
     heard = b""
     while heard.count(READY) < 2:
         heard += ours.recv(64)

@@ -68,6 +68,14 @@ async def test_where_readiness_is_strict_one_sick_model_is_enough(face: str, roo
         assert not await server.client(face).ready()
 
 
+async def test_metrics_tell_which_engine_fails_while_its_model_is_loaded(root: Path) -> None:
+    async with two_models(root) as (server, engines):
+        await fall_sick(server, "one", engines["one"])
+        assert await server.metric("sesame_model_ready") == 2
+        assert await server.metric("sesame_engine_failing", 'model="one"') == 1
+        assert await server.metric("sesame_engine_failing", 'model="other"') == 0
+
+
 async def test_where_readiness_is_strict_a_model_that_failed_to_load_is_enough(root: Path) -> None:
     (root / "other" / "1" / "labels.tsv").write_text("other\n")
     async with two_models(root, keep_going=True) as (server, _):
