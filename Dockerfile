@@ -24,6 +24,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/gpu.tx
 COPY bundle bundle
 COPY trt trt
 COPY explain explain
+COPY remote remote
 COPY models/__init__.py models/errors.py models/
 COPY export export
 COPY server server
@@ -42,6 +43,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes -r "requirements/$(ech
 COPY bundle bundle
 COPY trt trt
 COPY explain explain
+COPY remote remote
 COPY server server
 COPY model_repository/demo model_repository/demo
 USER 10001

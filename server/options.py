@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from server.settings import Settings, SettingsError
+from server.settings import Settings, SettingsError, folder_or_url
 
 log = logging.getLogger(__name__)
 
@@ -112,4 +112,6 @@ def _parse(field: "dataclasses.Field[Any]", text: str) -> Any:
         except ValueError:
             kinds = f"{word} or a whole number" if word else "a whole number"
             raise SettingsError(f"{field.name} must be {kinds}, not {text!r}.") from None
+    if field.name == "model_repository":
+        return folder_or_url(text)
     return Path(text) if field.type is Path else text.strip()  # a file that holds a token ends in a newline

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remote.urls import is_url
 from server.engines import table
 
 _MIB = 1 << 20
@@ -42,7 +43,9 @@ class Settings:
         64,
         word="auto",
     )
-    model_repository: Path = _setting(Path("model_repository"), "folder with the bundles to serve")
+    model_repository: Path | str = _setting(
+        Path("model_repository"), "folder with the bundles to serve, or the URL of a store, such as s3://bucket/models"
+    )
     default_model: str = _setting("", "the model for requests that name none")
     keep_versions: int = _setting(1, "newest versions of each model to serve, besides those asked for; 0 serves all", 0)
     watch_s: int = _setting(0, "time between checks of the model repository for changes; 0 never checks", 0, 86_400)
@@ -102,6 +105,11 @@ class Settings:
             raise SettingsError("receive_bytes must be at least twice max_request_bytes and max_image_bytes.")
         if self.queue_images < self.max_images:
             raise SettingsError("queue_images must be at least max_images: larger requests could never be admitted.")
+
+
+def folder_or_url(text: str) -> Path | str:
+    """What a text means as the place of a model repository."""
+    return text if is_url(text) else Path(text)
 
 
 class SettingsError(Exception):

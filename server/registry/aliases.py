@@ -58,7 +58,7 @@ class Aliases:
         Raises BundleError where the file cannot be read or understood.
         """
         try:
-            targets = _parsed(self._path.read_text(encoding="utf-8"))
+            targets = parsed(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             targets = self._targets
         except OSError as error:
@@ -144,7 +144,8 @@ def _changed(
     return {name: target for name, target in sorted({**targets, **changes}.items()) if target}
 
 
-def _parsed(text: str) -> dict[str, ModelVersion]:
+def parsed(text: str) -> dict[str, ModelVersion]:
+    """The aliases of a file's text. Raises BundleError where it cannot be understood."""
     try:
         return {
             name: ModelVersion(str(target["model"]), str(target.get("version", "")))

@@ -59,6 +59,9 @@ class Deployer:
             await self._follow_aliases()
             for name in self._repository.names():
                 await self._refresh_model(name)
+            if remote := self._repository.remote:
+                serving = {entry.path for entry in self._repository.entries() if entry.ready}
+                await self._threads.run(remote.tidy, serving)
 
     async def load(self, name: str, version: str) -> Entry:
         """Load a version, or the newest; again if it is loaded already. Returns when it serves.

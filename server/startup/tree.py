@@ -16,7 +16,7 @@ from server.processes.parent.child import ChildSpec
 from server.processes.parent.parent import Parent
 from server.processes.parent.supervisor import Limits
 from server.processes.wire import control_socket
-from server.settings import Settings
+from server.settings import Settings, folder_or_url
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Instructions:
         values: dict[str, Any] = {
             name: Path(value) if name in paths else value for name, value in told["settings"].items()
         }
+        values["model_repository"] = folder_or_url(values["model_repository"])
         return cls(Settings(**values), told["control"], told["fd"])
 
 
