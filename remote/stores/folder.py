@@ -63,7 +63,8 @@ class FolderStore:
     def _chunks(self, name: str, start: int) -> Iterator[bytes]:
         try:
             with (self._root / name).open("rb") as file:
-                file.seek(start)
+                if start:  # a pipe cannot seek
+                    file.seek(start)
                 while chunk := file.read(CHUNK_BYTES):
                     yield chunk
         except OSError as error:

@@ -28,7 +28,7 @@ LINE = re.compile(
 class ServedTree(Tree):
     """Its standard error is read line by line."""
 
-    def __init__(self, process: "subprocess.Popen[str]", repository: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", repository: Path | str) -> None:
         super().__init__(process)
         self.processes: dict[str, int] = {}
         self.url = self.grpc = ""
@@ -79,7 +79,7 @@ class ServedTree(Tree):
 
 
 @contextmanager
-def served_tree(repository: Path, cache: Path, *options: str, fronts: int = 2) -> Iterator[ServedTree]:
+def served_tree(repository: Path | str, cache: Path, *options: str, fronts: int = 2) -> Iterator[ServedTree]:
     """Started, and not ready yet. At the end it is killed, and all of its processes have ended."""
     command = [sys.executable, "-m", "server", f"--fronts={fronts}", "--http-port=0", "--grpc-port=0"]
     chosen = ["--engine=onnxruntime-cpu", "--precision=fp32", f"--cache-dir={cache}"]
