@@ -68,7 +68,9 @@ class Settings:
     )
     precision: str = _setting("auto", "auto (the fastest that passes its checks), fp32, bf16, fp16, int8 or fp8")
     build_plans: bool = _setting(True, "build missing TensorRT plans while another engine serves")
-    cache_dir: Path = _setting(Path("~/.cache/sesame"), "folder for this machine's measurements and TensorRT plans")
+    cache_dir: Path = _setting(
+        Path("~/.cache/sesame"), "folder for this machine's measurements, TensorRT plans, and bundles of a store"
+    )
     max_wait_ms: int = _setting(2000, "a request is rejected if its predicted time to an answer is longer", 1, 600_000)
     remember_images: int = _setting(0, "answers kept for images that are sent again, for each model version", 0)
     max_batch: int = _setting(32, "limit on the images in a batch; the fastest size up to it is measured", 1)
