@@ -28,7 +28,7 @@ LINE = re.compile(
 class ServedTree(Tree):
     """Its standard error is read line by line."""
 
-    def __init__(self, process: "subprocess.Popen[str]", repository: Path | str) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", repository: Path) -> None:
         super().__init__(process)
         self.processes: dict[str, int] = {}
         self.url = self.grpc = ""
@@ -93,7 +93,7 @@ def served_tree(repository: Path | str, cache: Path, *options: str, fronts: int 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
-        tree = ServedTree(process, repository)
+        tree = ServedTree(process, Path(repository))
         try:
             yield tree
         finally:
