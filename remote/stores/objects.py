@@ -85,7 +85,10 @@ class _Errors:
                 f"{self._url} does not let this user at {self._name}: look at the credentials in the environment."
             ) from None
         if isinstance(error, BaseError | OSError):
-            raise Unreachable(f"{self._url} does not answer for {self._name} ({_why(error)}): try again.") from None
+            raise Unreachable(
+                f"{self._url} does not answer for {self._name} ({_why(error)}): try again later, or look at "
+                "the credentials in the environment."
+            ) from None
 
 
 def _told(file: BinaryIO, report: Report) -> Iterator[bytes]:
@@ -96,8 +99,10 @@ def _told(file: BinaryIO, report: Report) -> Iterator[bytes]:
 
 
 def _opened(bucket: str, url: str) -> Any:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    client: Any = {**_CLIENT, "allow_http": endpoint.startswith("http://")}
+    endpoints = [os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
+    client: Any = dict(_CLIENT)
+    if next(filter(None, endpoints), "").startswith("http://"):  # obstore wants to be told
+        client["allow_http"] = True
     try:
         return from_url(bucket, client_options=client, retry_config=_RETRIES)
     except (BaseError, ValueError, TypeError) as error:

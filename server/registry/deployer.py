@@ -72,9 +72,8 @@ class Deployer:
             try:
                 await self._scan()
             except OSError as error:
-                raise ServingError(
-                    Code.CONFLICT, f"{unreadable(self._repository.root, error)}: let the server's user read it."
-                ) from error
+                cure = "try again later" if self._repository.remote else "let the server's user read it"
+                raise ServingError(Code.CONFLICT, f"{unreadable(self._repository.root, error)}: {cure}.") from error
             *_, entry = sorted(self._repository.matching(name, version), key=lambda entry: not entry.gone)
             failed = f"{entry.name}/{entry.version} was not loaded"
             if entry.gone:

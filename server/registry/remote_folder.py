@@ -18,7 +18,6 @@ from remote.errors import RemoteError, Unreachable
 from remote.listing import ALIASES, Listing, Version, listing
 from remote.pull import pull
 from remote.store import Item, Store, content
-from remote.stores.opening import open_store
 from server.registry import aliases
 from server.registry.folder import Found, Signature
 
@@ -137,6 +136,8 @@ def remote_folder(url: str, cache_dir: Path) -> RemoteFolder:
 
     Raises BundleError where the URL cannot be used. The store is not asked yet.
     """
+    from remote.stores.opening import open_store  # who serves a folder needs no HTTP
+
     store = open_store(url)
     return RemoteFolder(store, cache_dir / "repositories" / hashlib.sha256(store.url.encode()).hexdigest()[:16])
 
