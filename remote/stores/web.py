@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from remote.store import CHUNK_BYTES, Item, Reading
 from remote.urls import joined, redacted
 
 _TIMEOUT_S = 30.0  # without a byte
+_PATIENCE_S, _LEAST_BYTES_A_SECOND = 60.0, 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10
 
@@ -61,10 +63,10 @@ class WebStore:
         if start and answer.status == 206:
             begins, size = _range_of(answer)
             if begins == start:
-                return Reading(start, _chunks(answer, self.url, name, size - start))
+                return Reading(start, _chunks(answer, self.url, name, size - start, time.monotonic()))
             answer.close()
             return self.read(name)
-        return Reading(0, _chunks(answer, self.url, name, _length(answer)))
+        return Reading(0, _chunks(answer, self.url, name, _length(answer), time.monotonic()))
 
     def answer(self, address: str, name: str, start: int = 0) -> http.client.HTTPResponse:
         """The open answer to a GET, after redirects. Raises as `Store.read` does."""
@@ -104,13 +106,18 @@ class WebStore:
         return following
 
 
-def _chunks(answer: http.client.HTTPResponse, url: str, name: str, length: int | None) -> Iterator[bytes]:
-    """`length`: how many bytes have to come, where the answer says so."""
+def _chunks(
+    answer: http.client.HTTPResponse, url: str, name: str, length: int | None, began_s: float
+) -> Iterator[bytes]:
+    """`length`: how many bytes have to come, where the answer says so. `began_s`: by the monotonic clock."""
     came = 0
     with answer:
         try:
             while chunk := answer.read1(CHUNK_BYTES):
                 came += len(chunk)
+                lasted_s = time.monotonic() - began_s
+                if lasted_s > _PATIENCE_S and came < lasted_s * _LEAST_BYTES_A_SECOND:
+                    raise Unreachable(f"{url} sent {came} bytes of {name} in {lasted_s:.0f} s: try again later.")
                 yield chunk
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{url} broke off while {name} was read ({_why(error)}): try again.") from None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from remote.errors import Absent, CannotList, RemoteError, Unreachable
 from remote.store import content
 from remote.stores.opening import open_store
 from remote.urls import is_url, redacted
+from tests.support.clock import Clock
 from tests.support.web_files import WebFiles, web_files
 
 
@@ -109,6 +111,15 @@ def test_a_part_that_begins_elsewhere_is_not_taken_for_the_asked_one(web: WebFil
     web.special["/file"] = wrong
     reading = open_store(web.url).read("file", 3)
     assert (reading.start, b"".join(reading.chunks)) == (0, b"content")
+
+
+def test_a_server_that_sends_byte_by_byte_is_given_up(web: WebFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("remote.stores.web.time", SimpleNamespace(monotonic=clock))
+    chunks = open_store(web.url).read("file").chunks
+    clock.now_s = 61
+    with pytest.raises(Unreachable, match="sent 7 bytes of file in 61 s"):
+        next(chunks)
 
 
 def test_plain_http_has_no_listing(web: WebFiles) -> None:

@@ -37,6 +37,16 @@ def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
 
 
+def test_a_store_that_is_away_ends_the_server_without_a_word_of_its_password(tmp_path: Path) -> None:
+    url = "http://u:hush@127.0.0.1:1/demo/1?sig=hush"
+    ports = ("--http-port=0", "--grpc-port=0", "--fronts=0", "--log-level=debug", f"--cache-dir={tmp_path}")
+    ended = run(f"--model-repository={url}", *ports)
+    assert ended.returncode == 3
+    assert "http://127.0.0.1:1/demo/1 cannot be reached (Connection refused)" in ended.stderr
+    assert "stopping: No bundle of http://127.0.0.1:1/demo/1 is here" in ended.stderr
+    assert "hush" not in ended.stdout + ended.stderr
+
+
 def test_photos_are_classified_with_a_bundle_of_a_store(demo: Path, tmp_path: Path, cache: Path) -> None:
     shutil.copytree(demo, tmp_path / "store" / "demo" / "1")
     (tmp_path / "photo.jpg").write_bytes(jpeg(3))
