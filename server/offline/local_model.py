@@ -73,7 +73,8 @@ class LocalModel:
     def _load(self) -> Loaded:
         self.entry.begin()
         try:
-            return activator.load(self._loader, self.entry, self._repository.fetch)
+            self._repository.fetch(self.entry)
+            return activator.load(self._loader, self.entry)
         except BundleError:
             raise
         except Exception as error:  # a runtime may raise anything for a graph that it cannot run

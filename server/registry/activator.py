@@ -28,11 +28,10 @@ def is_there(entry: Entry) -> None:
     """The files of a folder need not be fetched."""
 
 
-def load(loader: Loader, entry: Entry, fetch: Fetch = is_there) -> Loaded:
-    """Fetch and load an entry's files as they are now. Takes seconds: call it in a thread. Raises BundleError or
-    EngineFailed, or whatever a runtime raises.
+def load(loader: Loader, entry: Entry) -> Loaded:
+    """Load an entry's files as they are now. Takes seconds: call it in a thread. Raises BundleError or EngineFailed, or
+    whatever a runtime raises.
     """
-    fetch(entry)
     loaded = loader.load(entry.path)
     manifest = loaded.bundle.manifest
     if (manifest.name, manifest.version) != (entry.name, entry.version):
@@ -64,7 +63,8 @@ class Activator:
         told = entry.fault
         entry.begin()
         try:
-            loaded = await self._threads.run(load, self._loader, entry, self._fetch)
+            await self._threads.run_or_leave(self._fetch, entry)
+            loaded = await self._threads.run(load, self._loader, entry)
             await self._offer(entry, loaded)
         except Exception as error:  # a runtime may raise anything for a graph that it cannot run
             known = isinstance(error, BundleError | EngineFailed)

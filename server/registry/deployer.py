@@ -146,7 +146,7 @@ class Deployer:
     async def _scan(self) -> None:
         """Note what the model repository holds. Raises OSError where it cannot be read."""
         gone = {entry for entry in self._repository.entries() if entry.gone}
-        found = await self._threads.run(self._repository.scan)
+        found = await self._threads.run_or_leave(self._repository.scan)
         if lost := [f"{entry.name}/{entry.version}" for entry in self._repository.update(found) if entry not in gone]:
             log.warning("the files of %s are gone; what is in memory is still served", ", ".join(lost))
 

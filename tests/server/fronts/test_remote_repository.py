@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.support.pictures import jpeg
 from tests.support.published import publish
 from tests.support.served_tree import FRONTS, served_tree
+from tests.support.web_files import web_files
 
 pytestmark = pytest.mark.anyio
 
@@ -30,6 +33,29 @@ async def test_a_tree_serves_a_store_and_follows_it(demo: Path, cache: Path, tmp
         assert tree.end() == 0
     fetching = [line for line in tree.lines if "fetching name=demo" in line]
     assert [" core " in line for line in fetching] == [True, True]
+
+
+@pytest.mark.parametrize("fronts", [0, 2])
+def test_a_server_ends_at_once_while_a_store_does_not_answer(
+    demo: Path, cache: Path, tmp_path: Path, fronts: int
+) -> None:
+    """Where it waits for the store, that takes two minutes."""
+    shutil.copytree(demo, tmp_path / "1")
+    asked, released = threading.Event(), threading.Event()
+
+    def wait(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        released.wait()
+
+    with web_files(tmp_path) as web:
+        web.special["/1/probe.npz"] = wait
+        try:
+            with served_tree(f"{web.url}/1", cache, fronts=fronts) as tree:
+                tree.listen()
+                asked.wait()
+                assert tree.end() == 0
+        finally:
+            released.set()
 
 
 def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
