@@ -26,6 +26,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/gpu.tx
 COPY bundle bundle
 COPY trt trt
 COPY explain explain
+COPY remote remote
 COPY models/__init__.py models/errors.py models/
 COPY export export
 COPY server server
@@ -37,7 +38,7 @@ USER 10001
 
 FROM base
 
-# "serve,openvino" adds a second engine, of 180 MB
+# "serve,openvino" adds a second engine, of 180 MB; "serve,remote" adds S3, GCS and Azure, of 16 MB
 ARG EXTRAS=serve
 # Neither side of the pipe fails
 # hadolint ignore=DL4006
@@ -46,6 +47,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes -r "requirements/$(ech
 COPY bundle bundle
 COPY trt trt
 COPY explain explain
+COPY remote remote
 COPY server server
 COPY model_repository/demo model_repository/demo
 USER 10001

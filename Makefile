@@ -45,9 +45,10 @@ CONTAINERS ?= $(shell { docker compose version && docker info; } >/dev/null 2>&1
 TWO := -n 2 --dist worksteal
 
 # The lock files in requirements/, each from some extras of pyproject.toml
-LOCKS := serve serve-openvino gpu dev
+LOCKS := serve serve-openvino serve-remote gpu dev
 EXTRAS_serve := serve
 EXTRAS_serve-openvino := serve openvino
+EXTRAS_serve-remote := serve remote
 EXTRAS_gpu := gpu
 EXTRAS_dev := serve export dev
 COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 \

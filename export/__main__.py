@@ -30,9 +30,14 @@ def _run() -> int:
 
 
 def _command() -> int:
-    """Run the command. `build-engine` must not import torch, which the server's container image does not have."""
+    """Run the command. These must not import torch: `build-engine`, since the server's container image does not have
+    it, `push` and `pull`, since it takes seconds.
+    """
+    from export import transfers
     from export.tensorrt import command
 
+    if sys.argv[1:2] and sys.argv[1] in transfers.NAMES:
+        return transfers.run(sys.argv[1:])
     if sys.argv[1:2] == [command.NAME]:
         return command.run(sys.argv[2:])
     from export.commands import run

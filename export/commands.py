@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from export import describing, inspection, precisions, verify
+from export import describing, inspection, precisions, transfers, verify
 from export.convert import STEPS, convert
 from export.describing import options as _options
 from export.describing import path as _path
@@ -91,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     excitation.add_options(command(excitation.NAME, excitation.excitations, excitation.HELP))
     features.add_options(command(features.NAME, features.write_features, features.HELP))
     build_engine.add_options(command(build_engine.NAME, build_engine.build_engine, build_engine.HELP))
+    for name in transfers.NAMES:
+        transfers.add_options(name, command(name, transfers.transfer, transfers.HELP[name]))
     return parser
 
 

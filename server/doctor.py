@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import product
@@ -20,12 +20,14 @@ from server.engines import on_cpu
 from server.engines.candidate import Candidate
 from server.engines.machine import Machine
 from server.host import cores
+from server.registry.remote_folder import remote_folder
 from server.settings import Settings
 from trt.gpus import Gpu, NoGpu, gpus
-from trt.store import Store
+from trt.store import Store, resolved
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 _DEMO = Path(__file__).parents[1] / "model_repository" / "demo"
+_NAMED = 20  # versions of a store
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,36 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _bundles(settings: Settings, gpus: Sequence[Gpu]) -> Iterator[Finding]:
+    place = settings.model_repository
+    if not isinstance(place, Path):
+        yield from _remote_bundles(settings, gpus, place)
+        return
     try:
-        found = list(files.find(settings.model_repository))
+        found = list(files.find(place))
     except OSError as error:
         cure = "Give the folder with the bundles by --model-repository."
-        yield Finding("model repository", f"'{settings.model_repository}' cannot be read ({error.strerror})", cure)
+        yield Finding("model repository", f"'{place}' cannot be read ({error.strerror})", cure)
         return
     if not found:
-        yield Finding(
-            "model repository", f"'{settings.model_repository}' holds none", "Make one with `python -m export convert`."
-        )
+        yield Finding("model repository", f"'{place}' holds none", "Make one with `python -m export convert`.")
+    yield from _engines(settings, gpus, found)
+
+
+def _remote_bundles(settings: Settings, gpus: Sequence[Gpu], url: str) -> Iterator[Finding]:
+    """What a store holds, and the engines for what is in the cache of it: the doctor fetches nothing."""
+    try:
+        remote = remote_folder(url, resolved(settings.cache_dir))
+        held = remote.scan()
+    except (BundleError, OSError) as error:
+        cure = "Mend the URL, the credentials in the environment or the connection."
+        yield Finding("model repository", getattr(error, "strerror", None) or str(error).rstrip("."), cure)
+        return
+    named = [f"{found.name}/{found.version}" for found in held.values()]
+    yield Finding("model repository", f"{remote.url} holds {', '.join(named[-_NAMED:])}")
+    yield from _engines(settings, gpus, files.find(remote.root))
+
+
+def _engines(settings: Settings, gpus: Sequence[Gpu], found: Iterable[tuple[str, str, Path]]) -> Iterator[Finding]:
     threads = cores.shares(settings.decode_threads, settings.engine_threads).engine
     machine = Machine(threads, gpus, Store(settings.cache_dir), settings.max_batch)
     for name, version, path in found:

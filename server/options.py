@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from server.settings import PATHS, Settings, SettingsError
+from server.settings import PATHS, Settings, SettingsError, folder_or_url
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +17,6 @@ _SERVICE_NAME = re.compile(r"(PORT|SERVICE)_.+|.+_PORT_[0-9]+_(TCP|UDP|SCTP)(_.+
 
 _RENAMED = {"bundles": "model_repository"}
 """Old names of settings, and the new ones. The old ones still work in this release, with a warning."""
-
-_SECRETS = ("admin_token",)
-"""Settings that a file may hold, which `…_file` names: the environment and the command line are shown to others."""
 
 
 def add_options(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:
@@ -36,11 +33,6 @@ def add_options(parser: argparse.ArgumentParser, names: Collection[str] | None =
             parser.add_argument(switch, dest=field.name, action="store_const", const=value, help=help)
         else:
             parser.add_argument(option, help=help, metavar="VALUE")
-    for name in _SECRETS if names is None else ():
-        file = f"{name}_file"
-        parser.add_argument(
-            _option(file), help=f"file that holds {name}; an empty one holds none ({_variable(file)})", metavar="VALUE"
-        )
     for old, new in _RENAMED.items():
         parser.add_argument(_option(old), help=f"old name of {_option(new)}", metavar="VALUE")
 
@@ -48,9 +40,8 @@ def add_options(parser: argparse.ArgumentParser, names: Collection[str] | None =
 def read(options: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
     """Settings from parsed options and the environment. Where both set one, the option counts.
 
-    Raises SettingsError for a value that cannot be used, for an unknown SESAME_ variable, for a setting given under its
-    old and its new name, and for a file of a secret that cannot be read. Variables that Kubernetes sets for a Service
-    named "sesame…" are ignored.
+    Raises SettingsError for a value that cannot be used, for an unknown SESAME_ variable, and for a setting given under
+    its old and its new name. Variables that Kubernetes sets for a Service named "sesame…" are ignored.
     """
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     prefixed = {
@@ -58,12 +49,12 @@ def read(options: Mapping[str, str | None], environment: Mapping[str, str]) -> S
         for key, value in environment.items()
         if key.startswith("SESAME_") and not _is_of_a_service(key, value, fields)
     }
-    prefixed = _with_secrets(_with_new_names(prefixed, _variable), _variable)
+    prefixed = _with_new_names(prefixed, _variable)
     unknown = prefixed.keys() - fields
     if unknown:
         raise SettingsError(f"There is no setting {_variable(min(unknown))}: --help lists all settings.")
     given = {key: value for key, value in options.items() if value is not None}
-    texts = prefixed | _with_secrets(_with_new_names(given, _option), _option)
+    texts = prefixed | _with_new_names(given, _option)
     return Settings(**{name: _parse(fields[name], text) for name, text in texts.items()})
 
 
@@ -76,22 +67,6 @@ def _with_new_names(texts: Mapping[str, str], spell: Callable[[str], str]) -> di
         log.warning("%s is now named %s: the old name stops working in the next release", spell(old), spell(new))
         renamed[new] = renamed.pop(old)
     return renamed
-
-
-def _with_secrets(texts: Mapping[str, str], spell: Callable[[str], str]) -> dict[str, str]:
-    """The same settings, with those that files hold. `spell` writes a name as the operator does."""
-    found = dict(texts)
-    for name in _SECRETS:
-        if path := found.pop(f"{name}_file", ""):
-            try:
-                text = Path(path).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{spell(f'{name}_file')} cannot be read: {error}.") from error
-            if text and found.get(name):
-                raise SettingsError(f"{spell(name)} and {spell(f'{name}_file')} are both given: give one of them.")
-            if text:
-                found[name] = text
-    return found
 
 
 def _default(field: "dataclasses.Field[Any]") -> str:
@@ -142,4 +117,6 @@ def _parse(field: "dataclasses.Field[Any]", text: str) -> Any:
             return float(text)
         except ValueError:
             raise SettingsError(f"{field.name} must be a number, not {text!r}.") from None
+    if field.name == "model_repository":
+        return folder_or_url(text)
     return Path(text) if field.type in PATHS else text.strip()  # a file that holds a token ends in a newline

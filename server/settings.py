@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from remote.urls import is_url
 from server.engines import table
 from server.network.key_pair import TlsFiles
 from server.network.proxies import Proxies
@@ -54,7 +55,9 @@ class Settings:
         64,
         word="auto",
     )
-    model_repository: Path = _setting(Path("model_repository"), "folder with the bundles to serve")
+    model_repository: Path | str = _setting(
+        Path("model_repository"), "folder with the bundles to serve, or the URL of a store, such as s3://bucket/models"
+    )
     default_model: str = _setting("", "the model for requests that name none")
     keep_versions: int = _setting(1, "newest versions of each model to serve, besides those asked for; 0 serves all", 0)
     watch_s: int = _setting(0, "time between checks of the model repository for changes; 0 never checks", 0, 86_400)
@@ -101,7 +104,9 @@ class Settings:
     )
     precision: str = _setting("auto", "auto (the fastest that passes its checks), fp32, bf16, fp16, int8 or fp8")
     build_plans: bool = _setting(True, "build missing TensorRT plans while another engine serves")
-    cache_dir: Path = _setting(Path("~/.cache/sesame"), "folder for this machine's measurements and TensorRT plans")
+    cache_dir: Path = _setting(
+        Path("~/.cache/sesame"), "folder for this machine's measurements, TensorRT plans, and bundles of a store"
+    )
     max_wait_ms: int = _setting(2000, "a request is rejected if its predicted time to an answer is longer", 1, 600_000)
     remember_images: int = _setting(0, "answers kept for images that are sent again, for each model version", 0)
     max_batch: int = _setting(32, "limit on the images in a batch; the fastest size up to it is measured", 1)
@@ -178,6 +183,11 @@ class Settings:
             Proxies(self.trusted_proxies)
         except ValueError as error:
             raise SettingsError(f"{error}.") from error
+
+
+def folder_or_url(text: str) -> Path | str:
+    """What a text means as the place of a model repository."""
+    return text if is_url(text) else Path(text)
 
 
 class SettingsError(Exception):

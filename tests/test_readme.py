@@ -17,7 +17,7 @@ from tests.support.pictures import jpeg
 pytestmark = pytest.mark.anyio
 
 _PAGES = [*REPOSITORY.glob("*.md"), *sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "bench" / "README.md"]
-_ROOMS = "bundle|models|trt|export|server|tests|bench|docs|proto|deploy"
+_ROOMS = "bundle|models|trt|explain|remote|export|server|tests|bench|docs|proto|deploy"
 
 
 @pytest.fixture
@@ -115,6 +115,13 @@ def test_the_options_of_the_export_in_the_guides_are_all_there_are() -> None:
     guides = "".join(map(page, ("docs/checkpoints.md", "docs/detectors.md", "docs/precisions.md", "docs/gpu.md")))
     told = set(re.findall(r"--[a-z][a-z-]+", guides))
     assert told == set.union(*known.values())
+
+
+def test_the_options_of_push_and_pull_in_their_guide_are_all_there_are() -> None:
+    of_others = {"--format"}  # that of aws
+    told = set(re.findall(r"--[a-z][a-z-]+", page("docs/remote.md"))) - of_others
+    own = options("export", "push") | options("export", "pull")
+    assert own <= told <= own | options("server")
 
 
 def test_the_options_of_the_server_in_the_guides_exist() -> None:

@@ -19,7 +19,7 @@ Signature = tuple[tuple[int, int, int] | None, ...]
 @dataclass(frozen=True)
 class Sources:
     """`keys`: a TOML file; None: requests need no key. The admin token is `admin_token` or what is in
-    `admin_token_file`; without either there is none.
+    `admin_token_file`; without either, and where the file is empty, there is none.
     """
 
     keys: Path | None = None
@@ -42,7 +42,7 @@ class Sources:
         if path is None:
             return self.admin_token
         token = read_small(path).decode("utf-8", "replace").strip()
-        if len(token) < LEAST_CHARACTERS:
+        if token and len(token) < LEAST_CHARACTERS:
             raise KeysError(
                 f"{path}: an admin token must have at least {LEAST_CHARACTERS} characters: make one with 'openssl "
                 "rand -hex 16'."

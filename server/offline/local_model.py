@@ -20,6 +20,7 @@ from server.service import Classifier, Limits
 from server.settings import Settings
 from server.startup.compose_loader import Choose, compose_decoders, compose_devices, compose_loader, compose_machine
 from server.startup.compose_models import usable_gpus
+from server.startup.compose_repository import compose_repository
 from server.watch import DecodeWatch, EngineWatch, Watch
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ class LocalModel:
         """
         self._settings = settings
         self._metrics = Metrics(CollectorRegistry())
-        self._repository = Repository(settings.model_repository, settings.default_model, self._metrics)
+        self._repository = compose_repository(settings, self._metrics)
+        if self._repository.remote:
+            self._repository.look()
         self.entry = _meant(self._repository, model, version)
         shares = cores.shares(settings.decode_threads, settings.engine_threads)
         gpus = usable_gpus(settings.engine)
@@ -70,6 +73,7 @@ class LocalModel:
     def _load(self) -> Loaded:
         self.entry.begin()
         try:
+            self._repository.fetch(self.entry)
             return activator.load(self._loader, self.entry)
         except BundleError:
             raise

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from bundle.errors import BundleError
+from remote.errors import Unreachable
 from server.engines.engine import EngineFailed
 from server.registry.entry import Entry
 from server.registry.loader import Loaded, Loader, ReadyModel
@@ -15,10 +16,16 @@ log = logging.getLogger(__name__)
 
 
 Offer = Callable[[Entry, Loaded], Awaitable[None]]
+Fetch = Callable[[Entry], None]
+"""Brings an entry's files to its folder, in the loading thread. Raises BundleError."""
 
 
 async def to_nobody(entry: Entry, loaded: Loaded) -> None:
     """In one process, nobody else has to know."""
+
+
+def is_there(entry: Entry) -> None:
+    """The files of a folder need not be fetched."""
 
 
 def load(loader: Loader, entry: Entry) -> Loaded:
@@ -37,13 +44,14 @@ def load(loader: Loader, entry: Entry) -> Loaded:
 class Activator:
     """Runs on the event loop; only `load` runs in the loading thread."""
 
-    def __init__(self, loader: Loader, threads: Threads, offer: Offer = to_nobody) -> None:
+    def __init__(self, loader: Loader, threads: Threads, offer: Offer = to_nobody, fetch: Fetch = is_there) -> None:
         """`offer` returns when all who answer requests can do so with the loaded version; raises BundleError where they
         cannot.
         """
         self._loader = loader
         self._threads = threads
         self._offer = offer
+        self._fetch = fetch
         self._in_use: dict[ReadyModel, Batcher] = {}  # those that serve, and those that answer their last requests
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -52,13 +60,19 @@ class Activator:
 
         Where that fails `entry.fault` says why, and what was served before still is.
         """
+        told = entry.fault
         entry.begin()
         try:
+            await self._threads.run_or_leave(self._fetch, entry)
             loaded = await self._threads.run(load, self._loader, entry)
             await self._offer(entry, loaded)
         except Exception as error:  # a runtime may raise anything for a graph that it cannot run
             known = isinstance(error, BundleError | EngineFailed)
             entry.fail(str(error) if known else "no engine could be made of it: see the log")
+            if isinstance(error, Unreachable):
+                entry.allow_load()  # the same files may come later
+                if entry.fault == told:
+                    return
             log.error("model failed name=%s version=%s: %s", entry.name, entry.version, error, exc_info=not known)
             return
         ready, batcher = self._loader.serve(loaded)

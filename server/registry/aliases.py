@@ -51,7 +51,7 @@ class Aliases:
         Raises BundleError where the file cannot be read or understood.
         """
         try:
-            targets = _parsed(self._path.read_text(encoding="utf-8"))
+            targets = parsed(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             targets = self._targets
         except OSError as error:
@@ -133,7 +133,8 @@ def _changed(targets: Mapping[str, Target], changes: Mapping[str, Target | None]
     return {name: target for name, target in sorted({**targets, **changes}.items()) if target}
 
 
-def _parsed(text: str) -> dict[str, Target]:
+def parsed(text: str) -> dict[str, Target]:
+    """The aliases of a file's text. Raises BundleError where it cannot be understood."""
     try:
         return {name: _target(name, target) for name, target in json.loads(text).items() if is_valid(name)}
     except (ValueError, RecursionError, AttributeError) as error:

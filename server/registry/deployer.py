@@ -61,6 +61,9 @@ class Deployer:
             await self._follow_aliases()
             for name in self._repository.names():
                 await self._refresh_model(name)
+            if remote := self._repository.remote:
+                serving = {entry.path for entry in self._repository.entries() if entry.ready}
+                await self._threads.run(remote.tidy, serving)
 
     async def load(self, name: str, version: str) -> Entry:
         """Load a version, or the newest; again if it is loaded already. Returns when it serves.
@@ -71,9 +74,8 @@ class Deployer:
             try:
                 await self._scan()
             except OSError as error:
-                raise ServingError(
-                    Code.CONFLICT, f"{unreadable(self._repository.root, error)}: let the server's user read it."
-                ) from error
+                cure = "try again later" if self._repository.remote else "let the server's user read it"
+                raise ServingError(Code.CONFLICT, f"{unreadable(self._repository.root, error)}: {cure}.") from error
             *_, entry = sorted(self._repository.matching(name, version), key=lambda entry: not entry.gone)
             failed = f"{entry.name}/{entry.version} was not loaded"
             if entry.gone:
@@ -158,7 +160,7 @@ class Deployer:
     async def _scan(self) -> None:
         """Note what the model repository holds. Raises OSError where it cannot be read."""
         gone = {entry for entry in self._repository.entries() if entry.gone}
-        found = await self._threads.run(self._repository.scan)
+        found = await self._threads.run_or_leave(self._repository.scan)
         if lost := [f"{entry.name}/{entry.version}" for entry in self._repository.update(found) if entry not in gone]:
             log.warning("the files of %s are gone; what is in memory is still served", ", ".join(lost))
 

@@ -31,6 +31,9 @@ class Registry:
     async def load(self) -> bool:
         """Load all bundles. Returns False where the server shall not start with what could be loaded."""
         await self.deployer.refresh()
+        if self.repository.remote and (lack := self.repository.lack()) and not self.keep_going:
+            log.error("stopping: %s", lack)
+            return False
         failed = self.repository.unserved() or ([] if self.repository.names() else ["any model"])
         if failed and not self.keep_going:
             log.error(

@@ -108,14 +108,26 @@ class Threads:
         If the caller is cancelled before a thread began, the job leaves the queue. If it is cancelled later, this
         returns only when the thread has ended the job, so that a permit is not given back while its work goes on.
         """
-        job = _Job(partial(function, *arguments), caller or Caller(), work, self._withdraw)
-        with self._lock:
-            self._queue.put(job)
-            self._wake_one(work)
-        outcome: T | ServingError = await job
+        outcome: T | ServingError = await self._job(partial(function, *arguments), caller or Caller(), work)
         if isinstance(outcome, ServingError):
             raise outcome.fresh()
         return outcome
+
+    async def run_or_leave(self, function: Callable[..., T], *arguments: Any) -> T:
+        """As `run`, but if the caller is cancelled it does not wait for the thread: nothing depends on its end.
+
+        For what waits for other machines, so that the process need not.
+        """
+        outcome: T = await asyncio.shield(self._job(partial(function, *arguments), Caller(), 1.0))
+        return outcome
+
+    def _job(self, function: Callable[[], Any], caller: Caller, work: float) -> _Job:
+        """A job that is in the queue."""
+        job = _Job(function, caller, work, self._withdraw)
+        with self._lock:
+            self._queue.put(job)
+            self._wake_one(work)
+        return job
 
     def done_in(self, work: float, caller: Caller) -> float:
         """How much work one thread does until so much new work of a caller is done, the new work included."""

@@ -15,11 +15,11 @@ from server.registry.deployer import Deployer
 from server.registry.loader import Decoding, QueueLimits
 from server.registry.plan_builds import PlanBuilds, commands
 from server.registry.registry import Registry
-from server.registry.repository import Repository
 from server.scheduling.device import Device
 from server.scheduling.threads import Threads
 from server.settings import Settings
 from server.startup.compose_loader import Choose, compose_devices, compose_loader, compose_machine
+from server.startup.compose_repository import compose_repository
 from server.watch import EngineWatch
 from trt.gpus import Gpu, NoGpu, gpus
 from trt.store import resolved
@@ -89,9 +89,9 @@ def _registry(
         settings.queue_images, settings.max_wait_ms / 1e3, settings.max_batch, settings.remember_images
     )
     loader = compose_loader(settings, machine, devices, decoding, limits, metrics, choose, spans)
-    repository = Repository(settings.model_repository, settings.default_model, metrics)
+    repository = compose_repository(settings, metrics)
     threads = Threads(1, "load")
-    activator = Activator(loader, threads, offer)
+    activator = Activator(loader, threads, offer, repository.fetch)
     deployer = Deployer(repository, activator, threads, settings.keep_versions)
     plan_builds = PlanBuilds(
         repository,

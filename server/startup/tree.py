@@ -18,7 +18,7 @@ from server.processes.parent.child import ChildSpec
 from server.processes.parent.parent import Parent
 from server.processes.parent.supervisor import Limits
 from server.processes.wire import control_socket
-from server.settings import PATHS, Settings
+from server.settings import PATHS, Settings, folder_or_url
 from server.startup.listeners import Listeners
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Instructions:
             name: Path(value) if name in paths and value is not None else value
             for name, value in told["settings"].items()
         }
+        values["model_repository"] = folder_or_url(values["model_repository"])
         http, admin, unix = told["http_fds"]
         return cls(Settings(**values), told["control"], told["fd"], (http, admin, unix))
 

@@ -47,34 +47,3 @@ def test_the_old_name_and_the_new_one_together_are_an_error(
 ) -> None:
     with pytest.raises(SettingsError, match=cure):
         options.read(given, environment)
-
-
-def test_a_file_may_hold_the_admin_token(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("0123456789abcdef\n")
-    for given, environment in (
-        ({"admin_token_file": str(tmp_path / "token")}, {}),
-        ({}, {"SESAME_ADMIN_TOKEN_FILE": str(tmp_path / "token")}),
-    ):
-        assert options.read(given, environment).admin_token == "0123456789abcdef"
-
-
-def test_an_empty_file_holds_no_token_and_hides_none(tmp_path: Path) -> None:
-    (tmp_path / "empty").write_text("\n")
-    environment = {"SESAME_ADMIN_TOKEN_FILE": str(tmp_path / "empty")}
-    assert options.read({}, environment).admin_token == ""
-    assert options.read({}, environment | {"SESAME_ADMIN_TOKEN": "0123456789abcdef"}).admin_token == "0123456789abcdef"
-
-
-def test_a_token_that_is_given_twice_or_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("0123456789abcdef\n")
-    both = {"SESAME_ADMIN_TOKEN_FILE": str(tmp_path / "token"), "SESAME_ADMIN_TOKEN": "fedcba9876543210"}
-    with pytest.raises(SettingsError, match="give one of them"):
-        options.read({}, both)
-    with pytest.raises(SettingsError, match="SESAME_ADMIN_TOKEN_FILE cannot be read"):
-        options.read({}, {"SESAME_ADMIN_TOKEN_FILE": str(tmp_path / "nowhere")})
-
-
-def test_an_option_counts_before_a_file_of_the_environment(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("0123456789abcdef\n")
-    environment = {"SESAME_ADMIN_TOKEN_FILE": str(tmp_path / "token")}
-    assert options.read({"admin_token": "fedcba9876543210"}, environment).admin_token == "fedcba9876543210"

@@ -195,7 +195,7 @@ _measured: dict[str, bytes] = {}
 
 @asynccontextmanager
 async def running(
-    bundles: Path,
+    bundles: Path | str,
     choose: Callable[[Bundle], Choice] | None = choose,
     wait: bool = True,
     gpus: int = 0,

@@ -80,7 +80,7 @@ class ServedTree(Tree):
 
 
 @contextmanager
-def served_tree(repository: Path, cache: Path, *options: str, fronts: int = 2) -> Iterator[ServedTree]:
+def served_tree(repository: Path | str, cache: Path, *options: str, fronts: int = 2) -> Iterator[ServedTree]:
     """Started, and not ready yet. At the end it is killed, and all of its processes have ended."""
     command = [sys.executable, "-m", "server", f"--fronts={fronts}", "--http-port=0", "--grpc-port=0"]
     chosen = ["--engine=onnxruntime-cpu", "--precision=fp32", f"--cache-dir={cache}"]
@@ -94,7 +94,7 @@ def served_tree(repository: Path, cache: Path, *options: str, fronts: int = 2) -
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
-        tree = ServedTree(process, repository)
+        tree = ServedTree(process, Path(repository))
         try:
             yield tree
         finally:

@@ -113,6 +113,8 @@ def test_the_admin_token_is_a_key_that_may_operate(tmp_path: Path) -> None:
     for sources in (Sources(admin_token="a token of 16 characters"), Sources(admin_token_file=file)):
         key = sources.read().find("a token of 16 characters")
         assert key and (key.name, key.admin) == (ADMIN_TOKEN, True)
+    file.write_text("\n")  # as in Compose, whose secrets always have a file
+    assert not Sources(admin_token_file=file).read().keys
     file.write_text("short")
     with pytest.raises(KeysError, match="at least 16 characters"):
         Sources(admin_token_file=file).read()

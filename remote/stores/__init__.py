@@ -1,0 +1,1 @@
+"""One kind of store a file; `opening` chooses it by the URL."""
