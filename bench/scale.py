@@ -1,14 +1,14 @@
 """`python -m bench.scale`: how many pods give 10 000, 100 000 and 1 000 000 images/s, and what they need and cost.
 
-Computed from the costs in `bench/results`, as `bench.capacity` is, and from assumptions that its options change. Nothing
-is measured.
+Computed from the costs in `bench/results`, as `bench.capacity` is, and from assumptions, which the options change.
+Nothing is measured.
 """
 
 import argparse
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,11 +103,14 @@ def table(costs: Costs, decode: Mapping[str, Any], assumed: Assumptions) -> str:
         *(f"pods for {_number(rate)}/s" for rate in RATES),
         "$ a million",
     ]
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    for pod in pods(assumed):
-        for sent in kinds_of_requests(decode):
-            lines.append(f"| {' | '.join(_row(pod, sent, share(pod, sent, costs, assumed)))} |")
-    return "\n".join(lines)
+    rows = [
+        _row(pod, sent, share(pod, sent, costs, assumed)) for pod in pods(assumed) for sent in kinds_of_requests(decode)
+    ]
+    return "\n".join([_line(header), "|---" * len(header) + "|", *map(_line, rows)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _row(pod: Pod, sent: Sent, given: Share) -> list[str]:
@@ -117,11 +120,12 @@ def _row(pod: Pod, sent: Sent, given: Share) -> list[str]:
 
 def network(decode: Mapping[str, Any]) -> str:
     """What all pods together receive, in Gbit/s: one row for each kind of request."""
-    lines = [f"| sent | {' | '.join(f'{_number(rate)}/s' for rate in RATES)} |", "|---" * (len(RATES) + 1) + "|"]
-    for sent in kinds_of_requests(decode):
-        gbits = [_rounded(rate * sent.size_bytes * 8 / 1e9) for rate in RATES]
-        lines.append(f"| {sent.name} | {' | '.join(gbits)} |")
-    return "\n".join(lines)
+    header = ["sent", *(f"{_number(rate)}/s" for rate in RATES)]
+    rows = [
+        [sent.name, *(_rounded(rate * sent.size_bytes * 8 / 1e9) for rate in RATES)]
+        for sent in kinds_of_requests(decode)
+    ]
+    return "\n".join([_line(header), "|---" * len(header) + "|", *map(_line, rows)])
 
 
 def _rounded(value: float) -> str:

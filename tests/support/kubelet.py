@@ -1,10 +1,9 @@
 """Kubelet: asks a container's probes as Kubernetes does, and says what it would do."""
 
 import http.client
-import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,22 +13,23 @@ _DEFAULTS = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3, "s
 
 @dataclass
 class Probe:
-    """One probe of a container. `failures` counts those in a row."""
+    """One probe of a container. `failures` counts those in a row. `runs`: whether the container's process does."""
 
     path: str
     port: int
     period_s: float
     timeout_s: float
     failure_threshold: int
+    runs: Callable[[], bool]
     failures: int = 0
 
     @classmethod
-    def of(cls, container: Mapping[str, Any], kind: str, ports: Mapping[str, int]) -> "Probe":
+    def of(cls, container: Mapping[str, Any], kind: str, ports: Mapping[str, int], runs: Callable[[], bool]) -> "Probe":
         """`kind`, such as `readinessProbe`; `ports`: where the ports of the container are really, by name."""
         spec = {**_DEFAULTS, **container[kind]}
         asked = spec["httpGet"]
         seconds = float(spec["periodSeconds"]), float(spec["timeoutSeconds"])
-        return cls(asked["path"], ports[str(asked["port"])], *seconds, int(spec["failureThreshold"]))
+        return cls(asked["path"], ports[str(asked["port"])], *seconds, int(spec["failureThreshold"]), runs)
 
     def ask(self) -> bool:
         """Ask once; a status from 200 to 399 within the timeout is a success."""
@@ -43,9 +43,9 @@ class Probe:
         return self.failures >= self.failure_threshold
 
     def await_success(self) -> bool:
-        """Ask once in each period. Returns False where it has failed as often as it may."""
+        """Ask once in each period. Returns False where it has failed as often as it may, or the process has ended."""
         ticks = threading.Event()
-        while not self.has_failed:
+        while not self.has_failed and self.runs():
             began_s = time.monotonic()
             if self.ask():
                 return True
@@ -57,7 +57,7 @@ class Probe:
         try:
             connection.request("GET", self.path)
             return 200 <= connection.getresponse().status < 400
-        except (OSError, http.client.HTTPException, socket.timeout):
+        except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()

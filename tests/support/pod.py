@@ -3,13 +3,12 @@
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ from tests.support.kubelet import Probe
 _IMAGE = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # of the Dockerfile, whose other variables pods set
 _LISTENING = re.compile(r"listening http=http://\S+?:(\d+) grpc=\S+?:(\d+)")
 _LISTENS_WITHIN_S = 120.0
-_USER = 10001
 
 
 class Pod:
     """A process whose files and ports are mapped: a path that begins as a key of `paths` does lies at its value, and
-    the ports of the container are free ones of this machine. It runs as the user of the image where tests are root.
+    the ports of the container are free ones of this machine. Its user is the tests' own.
     """
 
     def __init__(self, container: Mapping[str, Any], folder: Path, paths: Mapping[str, Path]) -> None:
@@ -36,15 +34,13 @@ class Pod:
         environment = {each["name"]: _mapped(each["value"], paths) for each in container.get("env", ())}
         ports = {name: value for name, value in environment.items() if re.fullmatch(r"SESAME_(HTTP|GRPC)_PORT", name)}
         command = [re.sub(r"^(--(?:http|grpc)-port)=\d+$", r"\1=0", word) for word in command]
-        as_user = {"user": _USER, "group": _USER, "extra_groups": ()} if os.geteuid() == 0 else {}
         with self._log.open("wb") as log:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            self._process = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
                 env=_IMAGE | {"PATH": os.environ["PATH"]} | environment | dict.fromkeys(ports, "0"),
                 stdout=log,
                 stderr=log,
-                **as_user,  # type: ignore[call-overload]
             )
         try:
             self.http_port, self.grpc_port = self._ports()
@@ -52,15 +48,11 @@ class Pod:
             self.kill()
             raise
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def probe(self, kind: str) -> Probe:
         """Of `startupProbe`, `livenessProbe` and `readinessProbe`."""
         names = {"http": self.http_port, "grpc": self.grpc_port}
         numbers = {str(port): self.http_port for port in (8000, 8080)}
-        return Probe.of(self.container, kind, names | numbers)
+        return Probe.of(self.container, kind, names | numbers, lambda: self._process.poll() is None)
 
     def pause(self) -> None:
         """It does nothing until `resume`, as a process that gets no core."""
@@ -94,21 +86,6 @@ class Pod:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
         raise AssertionError(f"The pod opened no ports (exit code {self._process.poll()}):\n{self.log()}")
-
-
-@contextlib.contextmanager
-def volumes(names: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Empty folders by name that any user may write to, as those of `emptyDir`."""
-    root = Path(tempfile.mkdtemp(prefix="sesame-pod-"))
-    root.chmod(0o755)
-    try:
-        made = {name: root / name for name in names}
-        for path in made.values():
-            path.mkdir()
-            path.chmod(0o777)
-        yield made
-    finally:
-        shutil.rmtree(root)
 
 
 @contextlib.contextmanager
