@@ -46,7 +46,7 @@ ALL: Values = {
 }
 """Every part of the chart at once."""
 
-REFUSED = {
+REFUSED: dict[str, tuple[Values, str]] = {
     "a setting that there is not": ({"settings": {"drian_delay_s": 5}}, "drian_delay_s"),
     "a setting of the chart": ({"settings": {"http_port": 80}}, "http_port"),
     "a setting out of its range": ({"settings": {"drain_delay_s": 5000}}, "drain_delay_s"),

@@ -75,7 +75,8 @@ def test_the_model_answers_by_the_name_of_the_service(file: str) -> None:
         assert answer.status_code == 200
         assert json.loads(answer.content[: int(answer.headers[header])])["model_name"] == name
         with grpc.insecure_channel(f"127.0.0.1:{pod.grpc_port}") as channel:
-            assert GRPCInferenceServiceStub(channel).ModelReady(pb.ModelReadyRequest(name=name), timeout=60).ready
+            ready = GRPCInferenceServiceStub(channel).ModelReady(pb.ModelReadyRequest(name=name), timeout=60)  # type: ignore[no-untyped-call]
+            assert ready.ready
         pod.terminate()
         assert pod.exit_code(float(service["spec"]["predictor"]["terminationGracePeriodSeconds"])) == 0
 
