@@ -31,10 +31,9 @@ def _of_field(field: "dataclasses.Field[Any]") -> dict[str, Any]:
     if field.name in _CHOICES:
         return {"enum": list(_CHOICES[field.name])}
     word = field.metadata["word"]
-    if field.type is not int and not word:
-        return {"type": "string"}
+    kind = "number" if field.type is float else "integer" if field.type is int or word else "string"
     bounds = {"minimum": field.metadata["least"], "maximum": field.metadata["most"]}
-    number = {"type": "integer", **{name: bound for name, bound in bounds.items() if bound is not None}}
+    number = {"type": kind, **{name: bound for name, bound in bounds.items() if bound is not None}}
     return {"anyOf": [{"const": word}, number]} if word else number
 
 

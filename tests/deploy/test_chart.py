@@ -20,6 +20,7 @@ ALL: Values = {
     "runtimeClassName": "nvidia",
     "adminToken": {"value": "0123456789abcdef"},
     "secretFiles": [{"name": "keys", "secret": "sesame-keys"}],
+    "extraPorts": [{"name": "admin", "port": 8002}],
     "extraEnv": [{"name": "OTEL_SERVICE_NAME", "value": "sesame"}],
     "extraEnvFrom": [{"secretRef": {"name": "bucket"}}],
     "extraContainers": [
@@ -36,7 +37,12 @@ ALL: Values = {
     "serviceAccount": {"annotations": {"role": "reader"}},
     "service": {"type": "LoadBalancer", "annotations": {"note": "none"}},
     "autoscaling": {"kind": "hpa"},
-    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "serviceMonitor": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "port": "admin",
+        "endpoint": {"authorization": {"credentials": {"name": "prometheus", "key": "key"}}},
+    },
     "networkPolicy": {"enabled": True, "from": [{"podSelector": {}}], "egress": [{"ports": [{"port": 4317}]}]},
     "ingress": {"enabled": True, "className": "nginx", "host": "photos.example", "tlsSecret": "tls"},
     "gateway": {
@@ -204,6 +210,8 @@ def test_prometheus_reads_each_pod_once(everything: Rendered) -> None:
     chosen = everything.spec("ServiceMonitor")["selector"]["matchLabels"]
     labels = [everything.manifests[f"Service/{name}"]["metadata"]["labels"] for name in ("sesame", "sesame-headless")]
     assert [chosen.items() <= each.items() for each in labels] == [True, False]
+    (endpoint,) = everything.spec("ServiceMonitor")["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in everything.spec("Service")["ports"]}
 
 
 def test_shared_memory_is_mounted_only_for_clients_that_use_it(default: Rendered, everything: Rendered) -> None:
