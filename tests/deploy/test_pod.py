@@ -3,19 +3,20 @@
 import asyncio
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from server.host.exit_codes import STOPPED
 from tests.attacks.leaving import seen_off
 from tests.conftest import REPOSITORY
 from tests.support import fast
 from tests.support.chart import Rendered, one
 from tests.support.pictures import jpeg
-from tests.support.pod import Pod, started
+from tests.support.pod import Pod, restricted, started
 
 _DELAY_S, _LIMIT_S = 2, 30
 _MOST_S = 300.0
@@ -23,12 +24,12 @@ SETTINGS = {"drain_delay_s": _DELAY_S, "drain_limit_s": _LIMIT_S, "engine": "onn
 
 
 @contextmanager
-def running(chart: Rendered) -> Iterator[Pod]:
-    """The container on the demo, once its startup and readiness probes have succeeded."""
+def running(chart: Rendered, within: Callable[[Path], Sequence[str]] = lambda cache: ()) -> Iterator[Pod]:
+    """The container on the demo, once its startup and readiness probes have succeeded. `within` is given the cache."""
     fast.leave("starts a server")
     with tempfile.TemporaryDirectory(prefix="sesame-cache-") as cache:
         paths = {"/app/model_repository": REPOSITORY / "model_repository", "/cache": Path(cache)}
-        with started(chart.container, paths) as pod:
+        with started(chart.container, paths, within(Path(cache))) as pod:
             assert pod.probe("startupProbe").await_success(), pod.log()
             assert pod.probe("readinessProbe").await_success(), pod.log()
             yield pod
@@ -71,6 +72,19 @@ def test_a_probe_that_fails_once_ends_nothing_and_readiness_comes_back() -> None
         assert live.ask()
         assert live.failures == 0
         assert classified(pod) == 200
+
+
+@pytest.mark.parametrize("fronts", [0, 2])
+def test_it_needs_no_capability_and_writes_only_to_its_cache(fronts: int) -> None:
+    chart = one({"settings": SETTINGS | {"fronts": fronts}})
+    with running(chart, restricted) as pod:
+        assert pod.root_is_read_only()
+        rights = pod.status()
+        assert {rights[name].strip("0") for name in ("CapEff", "CapPrm", "CapBnd")} == {""}
+        assert rights["NoNewPrivs"] == "1"
+        assert classified(pod) == 200
+        pod.terminate()
+        assert pod.exit_code(_MOST_S) == STOPPED
 
 
 def test_a_misspelt_variable_ends_it_with_the_reason() -> None:

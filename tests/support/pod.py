@@ -3,14 +3,17 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.conftest import REPOSITORY
 from tests.support.kubelet import Probe
@@ -25,8 +28,13 @@ class Pod:
     the ports of the container are free ones of this machine. Its user is the tests' own.
     """
 
-    def __init__(self, container: Mapping[str, Any], folder: Path, paths: Mapping[str, Path]) -> None:
-        """Start it, and wait until its ports are open. Raises AssertionError where it ends instead."""
+    def __init__(
+        self, container: Mapping[str, Any], folder: Path, paths: Mapping[str, Path], within: Sequence[str] = ()
+    ) -> None:
+        """Start it, and wait until its ports are open. Raises AssertionError where it ends instead.
+
+        `within`: a command that ends by executing its last arguments, which are the container's command.
+        """
         self.container = container
         self._log = folder / "pod.log"
         command = [_mapped(word, paths) for word in (*container["command"], *container.get("args", ()))]
@@ -36,7 +44,7 @@ class Pod:
         command = [re.sub(r"^(--(?:http|grpc)-port)=\d+$", r"\1=0", word) for word in command]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command,
+                [*within, *command],
                 cwd=REPOSITORY,
                 env=_IMAGE | {"PATH": os.environ["PATH"]} | environment | dict.fromkeys(ports, "0"),
                 stdout=log,
@@ -53,6 +61,16 @@ class Pod:
         names = {"http": self.http_port, "grpc": self.grpc_port}
         numbers = {str(port): self.http_port for port in (8000, 8080)}
         return Probe.of(self.container, kind, names | numbers, lambda: self._process.poll() is None)
+
+    def status(self) -> dict[str, str]:
+        """What Linux says of the process: proc_pid_status(5)."""
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    def root_is_read_only(self) -> bool:
+        """Of the file system that it sees: proc_pid_mounts(5)."""
+        mounts = [line.split() for line in Path(f"/proc/{self._process.pid}/mounts").read_text().splitlines()]
+        return [options.split(",")[0] for _, at, _, options, *_ in mounts if at == "/"][-1] == "ro"
 
     def pause(self) -> None:
         """It does nothing until `resume`, as a process that gets no core."""
@@ -88,11 +106,25 @@ class Pod:
         raise AssertionError(f"The pod opened no ports (exit code {self._process.poll()}):\n{self.log()}")
 
 
+def restricted(writable: Path) -> list[str]:
+    """For `within`: a read-only file system but for a folder, no capabilities, no new privileges. Skips the test where
+    that needs rights that it does not have.
+    """
+    if os.geteuid() or not shutil.which("unshare") or not shutil.which("setpriv"):
+        pytest.skip("needs root, unshare and setpriv (util-linux)")
+    script = f'mount --make-rprivate / && mount --bind {writable} {writable} && mount -o remount,bind,ro / && exec "$@"'
+    dropped = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+    namespace = ["unshare", "--mount", "sh", "-c"]
+    if subprocess.run([*namespace, script, "sh", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a system that lets root mount")
+    return [*namespace, script, "sh", *dropped]
+
+
 @contextlib.contextmanager
-def started(container: Mapping[str, Any], paths: Mapping[str, Path]) -> Iterator[Pod]:
-    """The container's process; it has ended when the block has."""
+def started(container: Mapping[str, Any], paths: Mapping[str, Path], within: Sequence[str] = ()) -> Iterator[Pod]:
+    """The container's process; it has ended when the block has. `within` is that of `Pod`."""
     with tempfile.TemporaryDirectory(prefix="sesame-pod-log-") as folder:
-        pod = Pod(container, Path(folder), paths)
+        pod = Pod(container, Path(folder), paths, within)
         try:
             yield pod
         finally:
