@@ -25,7 +25,7 @@ class Assumptions:
 
     busy: float = 0.7
     nic_gbit: float = 25.0
-    small_gpu_per_s: float = 5_000.0
+    small_gpu_per_s: float = 4_400.0
     large_gpu_per_s: float = capacity.GPU_PER_S
     core_hour: float = 0.04
     small_gpu_hour: float = 0.40

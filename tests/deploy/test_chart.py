@@ -1,11 +1,14 @@
 """The Helm chart, rendered by Helm's own library: manifests that Kubernetes knows, and values that are refused."""
 
 import json
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from server.settings import Settings
+from tests.conftest import REPOSITORY
 from tests.deploy.settings_schema import OF_THE_CHART, SCHEMA, with_settings
 from tests.support.chart import Rendered, Values, one, rendered
 
@@ -113,6 +116,13 @@ def test_a_wrong_value_is_refused_by_its_name(why: str) -> None:
     values, named = REFUSED[why]
     (found,) = rendered(values)
     assert named in found.refused
+
+
+def test_the_values_in_the_guide_are_accepted() -> None:
+    page = (REPOSITORY / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    told = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(told) == 2
+    assert [(found.refused, found.complaints) for found in rendered(*told)] == [("", [])] * len(told)
 
 
 def test_the_schema_has_every_setting_of_the_server() -> None:
