@@ -18,6 +18,9 @@ FIELD := .venv-field
 TRITON_CLIENT_VERSION := 2.73.0
 TRITON_CLIENT_PIN := 'tritonclient[http,grpc]==$(TRITON_CLIENT_VERSION)'
 TRITON_CLIENT := $(FIELD)/.client-$(TRITON_CLIENT_VERSION)
+# Helm's own library, and Kubernetes' JSON Schemas, for the chart
+HELM_PINS := helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 pyyaml
+HELM := $(FIELD)/.helm-0.2.2-1.37.0
 KSERVE_VERSION := 0.21.0
 KSERVE := $(FIELD)/.kserve-$(KSERVE_VERSION)
 TRITON_PINS := nvidia-pytriton==0.7.0 tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79
@@ -58,7 +61,7 @@ COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal
 # The gRPC contracts: Sesame's own, and the Open Inference Protocol
 CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
 
-.PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks lint-containers test-containers fuzz coverage check format docs lock \
+.PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks lint-containers test-containers fuzz coverage check chart format docs lock \
   lock-check bench-parity bench-report bench-rtx bench-triton setup-kserve proto demo clean
 
 help:  ## this list
@@ -72,15 +75,15 @@ imagenet: $(DEV)  ## fetch SE-ResNet-50 for ImageNet from the hub, convert it, a
 	@[ -f model_repository/imagenet/1/manifest.json ] || $(BIN)/python -m export convert --pretrained timm:seresnet50.ra2_in1k --name imagenet
 	@exec $(BIN)/python -m server --default-model imagenet
 
-setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT)  ## everything for export, tests and development
+setup: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT) $(HELM)  ## everything for export, tests and development
 
-test: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT)  ## all tests that need no GPU: several minutes on two quiet cores
+test: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT) $(HELM)  ## all tests that need no GPU: several minutes on two quiet cores
 	$(BIN)/python -m pytest $(TWO)
 
 test-fast: $(DEV)  ## the tests that start, export and train nothing: a minute
 	$(BIN)/python -m pytest $(TWO) --fast
 
-coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT)  ## what the tests run, by file: printed, and as pages in build/coverage
+coverage: $(DEV) $(BINDINGS) $(RTX) $(QEMU) $(CHROMIUM) $(PROMETHEUS) $(TRITON_CLIENT) $(HELM)  ## what the tests run, by file: printed, and as pages in build/coverage
 	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 test-gpu: $(DEV) $(BINDINGS)  ## what needs a GPU, in an environment with PyTorch for CUDA and, for some, TensorRT
@@ -118,12 +121,16 @@ bench-report: $(DEV)  ## docs/benchmarks: plots of the figures in bench/results
 bench-rtx: $(DEV) $(RTX)  ## every network in every precision through NVIDIA's own parser and builder: ten minutes
 	$(BIN)/python -m bench.rtx
 
-check: $(DEV)  ## lint, format, types, layers
+check: $(DEV) $(HELM)  ## lint, format, types, layers, the chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(SPHINX) -b dummy . build/check
+	@[ ! -f $(HELM) ] || PYTHONPATH=. $(FIELD)/helm/bin/python -W ignore -m tests.support.helm_program lint
+
+chart: $(DEV)  ## the server's settings in the schema of the chart's values
+	$(BIN)/python -m tests.deploy.settings_schema
 
 docs: $(DEV)  ## these pages as a site in build/docs; a broken link is an error
 	$(SPHINX) -b html . build/docs
@@ -214,6 +221,11 @@ $(LINT):
 $(KSERVE):
 	@$(call environment,kserve,'kserve==$(KSERVE_VERSION)')
 	@touch $@
+
+# There are wheels for x86-64 only
+$(HELM):
+	@$(call environment,helm,$(HELM_PINS)) && touch $@ || \
+	echo "Helm's library is not to be had: the chart is not checked, and tests over it will be skipped"
 
 # Triton and perf_analyzer themselves, out of packages that contain them. Triton's Python backend cannot read tensors
 # with NumPy 2. ONNX Runtime is the one of requirements/. libb64 is perf_analyzer's, and no package of Python has it

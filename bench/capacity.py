@@ -44,14 +44,14 @@ class Capacity:
     fronts: int
 
 
-def capacity(cores: int, gpus: int, costs: Costs) -> Capacity:
+def capacity(cores: int, gpus: int, costs: Costs, gpu_per_s: float = GPU_PER_S) -> Capacity:
     """What a machine should reach with `--fronts auto`, where work divides evenly and nothing else runs."""
     fronts = useful_fronts(cores, gpus)
     a_photo = costs.front + costs.decode + (costs.core if fronts else 0) + (0 if gpus else costs.engine)
     limits = {
         "CPU cores": cores * 1e6 / a_photo,
         "event loops": max(fronts, 1) * 1e6 / costs.front,
-        "GPUs": gpus * GPU_PER_S if gpus else float("inf"),
+        "GPUs": gpus * gpu_per_s if gpus else float("inf"),
         "core process": 1e6 / costs.core if fronts else float("inf"),
     }
     limit = min(limits, key=lambda name: limits[name])

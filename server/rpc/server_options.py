@@ -10,7 +10,10 @@ neither a burst of calls nor answers that nobody takes hold up other connections
 _PENDING = 4096
 """Calls that gRPC keeps until they are handled. It would cancel further ones without a reason."""
 
-_CONNECTION_AGE_MS = 3_600_000  # then clients connect anew, which spreads them over servers; calls are not cut
+_CONNECTION_AGE_MS = 300_000
+"""Then clients connect anew; calls are not cut. A client that balances over several servers asks the DNS only when a
+connection ends, so for so long it may not know of a server that was added. gRPC varies it by a tenth."""
+
 _HANDSHAKE_MS = 10_000  # of TLS; gRPC's default is two minutes
 _KEEPALIVE_MS = 120_000  # a peer that does not answer this ping is gone
 
