@@ -25,6 +25,8 @@ from server.startup.embedded import Embedded
 
 DEPLOYMENT = "Sesame"
 
+PhotoMessage = pb.ClassifyRequest | pb.ExplainRequest
+
 
 class Unhealthy(Exception):
     """Ray has to replace this replica."""
@@ -33,7 +35,7 @@ class Unhealthy(Exception):
 class Replica:
     """One server without ports. Ray calls all of it on the replica's event loop for user code."""
 
-    async def __init__(self, settings: Settings) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         """Raises BundleError. Ray then tries again, and `serve status` shows the message."""
         _log_to_stderr(settings.log_level)
         process.give_memory_back()
@@ -73,13 +75,16 @@ class Replica:
             yield response
 
     async def Explain(self, request: bytes, grpc_context: RayServegRPCContext) -> Any:
+        request = await self._provide_for(request, grpc_context, pb.ExplainRequest)
         return await answer(self._handlers["Explain"], request, grpc_context, pb.ExplainResponse)
 
     async def ListModels(self, request: bytes, grpc_context: RayServegRPCContext) -> Any:
         return await answer(self._handlers["ListModels"], request, grpc_context, pb.ListModelsResponse)
 
-    async def _provide_for(self, request: bytes, context: RayServegRPCContext) -> bytes:
-        """A ClassifyRequest whose model has been loaded if it can be. Here all models are there already."""
+    async def _provide_for(
+        self, request: bytes, context: RayServegRPCContext, kind: type[PhotoMessage] = pb.ClassifyRequest
+    ) -> bytes:
+        """A request whose model has been loaded if it can be. Here all models are there already."""
         return request
 
     def _registry(self) -> Registry:
@@ -129,14 +134,16 @@ def multiplexed(most: int) -> type[Replica]:
                 with contextlib.suppress(ServingError):  # the face says why the model is not there
                     await self.load(name)
 
-        async def _provide_for(self, request: bytes, context: RayServegRPCContext) -> bytes:
-            wanted = context.multiplexed_model_id() or ""
+        async def _provide_for(
+            self, request: bytes, context: RayServegRPCContext, kind: type[PhotoMessage] = pb.ClassifyRequest
+        ) -> bytes:
             try:
-                message = pb.ClassifyRequest.FromString(request)
+                message = kind.FromString(request)
             except DecodeError:  # the face says so
                 return request
-            message.model = message.model or wanted
-            await self._provide(message.model)
+            photo = message.photo if isinstance(message, pb.ExplainRequest) else message
+            photo.model = photo.model or context.multiplexed_model_id() or ""
+            await self._provide(photo.model)
             return message.SerializeToString()
 
     return Multiplexed

@@ -34,7 +34,7 @@ def add_classifier(servicer: object, server: grpc.Server) -> None:
     def replaced(request: object, context: object) -> NoReturn:
         raise AssertionError("Ray puts its own function in this place.")
 
-    methods = {
+    methods: dict[str, Handler] = {
         method.name: grpc.stream_stream_rpc_method_handler(replaced)
         if method.client_streaming
         else grpc.unary_unary_rpc_method_handler(replaced)

@@ -11,14 +11,16 @@ from typing import Any
 import grpc
 import httpx
 
-from bench.ray_serve.callers import Callers, by_status, failed, form
+from bench.peers import guard
+from bench.ray_serve.callers import Answer, Callers, by_status, failed, form
 from bench.ray_serve.cluster import ENGINE, REPOSITORY, Cluster, cluster
 from bench.running import ServerFailed, running
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.pb.sesame.v1 import classifier_pb2_grpc as pb_grpc
 
 _CALLERS = 16
-_SETTLE_S, _SCALE_S, _REPLACE_S = 3.0, 60.0, 60.0
+_IMAGES = 8  # of a request that is to be under way for long
+_SETTLE_S, _SCALE_S = 3.0, 120.0
 _QUICK = {"upscale_delay_s": 1, "downscale_delay_s": 3, "look_back_period_s": 2, "target_ongoing_requests": 4}
 
 Best = list[tuple[int, float]]
@@ -46,15 +48,15 @@ def same_answers(photos: Sequence[Path]) -> dict[str, Any]:
 
 
 def scaling(photo: Path) -> dict[str, Any]:
-    """From one replica to two under load, and back. Raises ServerFailed where that takes more than a minute."""
+    """From one replica to two under load, and back. Raises ServerFailed where that takes too long."""
     scale, body = {"min_replicas": 1, "max_replicas": 2, **_QUICK}, photo.read_bytes()
 
     async def run(ray: Cluster) -> dict[str, Any]:
         async with Callers(ray.url, body, _CALLERS) as callers:
-            up_s = await asyncio.to_thread(ray.await_replicas, lambda found: len(found) == 2, _SCALE_S)
+            up_s = await asyncio.to_thread(ray.await_running, 2, _SCALE_S)
             await asyncio.sleep(_SETTLE_S)
         async with Callers(ray.url, body, 1) as last:
-            down_s = await asyncio.to_thread(ray.await_replicas, lambda found: len(found) == 1, _SCALE_S)
+            down_s = await asyncio.to_thread(ray.await_running, 1, _SCALE_S)
         answers = by_status([*callers.answers, *last.answers])
         return {"config": scale, "up_s": round(up_s, 1), "down_s": round(down_s, 1), "answers": answers}
 
@@ -63,35 +65,41 @@ def scaling(photo: Path) -> dict[str, Any]:
 
 
 def death(photo: Path) -> dict[str, Any]:
-    """A replica of two is killed under load: which requests are lost, and how long until there are two again."""
+    """A replica of two is killed while both work: which requests are lost, and how long until there are two again.
 
-    body = photo.read_bytes()
+    Raises ServerFailed where the one that was killed had done nothing: then nothing has been shown.
+    """
+    body, content_type = form(photo.read_bytes(), _IMAGES)
 
     async def run(ray: Cluster) -> dict[str, Any]:
-        both = ray.replicas()
-        async with Callers(ray.url, body, _CALLERS) as callers:
+        victim = min(ray.replicas())
+        before_s = guard.stat(victim)[11:13]
+        async with Callers(ray.url, body, _CALLERS, content_type) as callers:
             await asyncio.sleep(_SETTLE_S)
+            if guard.stat(victim)[11:13] == before_s:
+                raise ServerFailed("The replica that was to be killed had no work.")
             killed_s = time.monotonic()
-            os.kill(min(both), signal.SIGKILL)
-            replaced_s = await asyncio.to_thread(
-                ray.await_replicas, lambda found: len(found) == 2 and min(both) not in found, _REPLACE_S
-            )
+            os.kill(victim, signal.SIGKILL)
             await asyncio.sleep(_SETTLE_S)
-        lost = failed(callers.answers)
-        return {
-            "callers": _CALLERS,
-            "answers": by_status(callers.answers),
-            "lost": len(lost),
-            "lost_under_way_at_kill": sum(each.began_s <= killed_s <= each.ended_s for each in lost),
-            "under_way_at_kill": sum(each.began_s <= killed_s <= each.ended_s for each in callers.answers),
-            "last_loss_after_kill_s": round(max((each.ended_s - killed_s for each in lost), default=0.0), 3),
-            "first_words": sorted({each.body.splitlines()[0] if each.body else "" for each in lost}),
-            "new_process_after_s": round(replaced_s, 1),
-        }
+            await asyncio.to_thread(ray.await_running, 2, _SCALE_S)
+            replaced_s = time.monotonic() - killed_s
+        return {"callers": _CALLERS, "replaced_after_s": round(replaced_s, 1), **_lost(callers.answers, killed_s)}
 
     with cluster(photo, {"autoscaling_config": None, "num_replicas": 2}, {}) as ray:
-        ray.await_replicas(lambda found: len(found) == 2, _REPLACE_S)
+        ray.await_running(2, _SCALE_S)
         return asyncio.run(run(ray))
+
+
+def _lost(answers: Sequence[Answer], killed_s: float) -> dict[str, Any]:
+    lost = failed(answers)
+    return {
+        "answers": by_status(answers),
+        "under_way_at_kill": sum(each.began_s <= killed_s <= each.ended_s for each in answers),
+        "lost": len(lost),
+        "lost_that_were_under_way": sum(each.began_s <= killed_s <= each.ended_s for each in lost),
+        "last_loss_after_kill_s": round(max((each.ended_s - killed_s for each in lost), default=0.0), 3),
+        "said": sorted({next(iter(each.body.splitlines()), "") for each in lost}),
+    }
 
 
 def overload(photo: Path) -> dict[str, Any]:
@@ -153,6 +161,6 @@ def _rpc_error(address: str) -> str:
     try:
         _rpc(address, b"no photo")
     except grpc.RpcError as error:
-        trailers = dict(error.trailing_metadata())  # type: ignore[attr-defined]
-        return f"{error.code().name} {trailers.get('sesame-code')}"  # type: ignore[attr-defined]
+        codes = [str(value) for key, value in error.trailing_metadata() if key == "sesame-code"]
+        return " ".join([error.code().name, *codes])
     raise Disagrees("Bytes that are no photo were classified over gRPC.")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ _ADDRESS = "127.0.0.2"  # Ray puts the machine's address in the place of 127.0.0
 _STORE_BYTES = 100_000_000  # of the object store, which requests do not use
 _START_S, _DEPLOY_S, _STOP_S, _ANSWER_S = 60.0, 90.0, 40.0, 60.0
 _LOOK_S = 0.1
+_ASK = """
+import ray
+from ray import serve
+ray.init(log_to_driver=False, logging_level="ERROR")
+print(serve.status().applications["sesame"].deployments["Sesame"].replica_states.get("RUNNING", 0))
+"""
 _REPLICA = b"ray::ServeReplica:sesame:Sesame"
 
 
@@ -38,10 +44,13 @@ class NoRay(Exception):
 class Cluster:
     """A cluster that answers; it meets `bench.wrk.Loaded`. Its processes are those below a guard."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", http_port: int, grpc_port: int, photo: Path) -> None:
-        self.url = f"http://127.0.0.1:{http_port}"
-        self.grpc = f"127.0.0.1:{grpc_port}"
-        self._process, self._photo = process, photo
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", ports: Sequence[int], photo: Path, environment: Mapping[str, str]
+    ) -> None:
+        """`ports`: of HTTP and gRPC. `environment`: with it Ray's own programs find the cluster."""
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self.grpc = f"127.0.0.1:{ports[1]}"
+        self._process, self._photo, self._environment = process, photo, environment
 
     def cpu_s(self) -> float:
         """User and system seconds of all its processes, also of those that have ended."""
@@ -56,13 +65,19 @@ class Cluster:
         """The processes of the replicas, also of one that starts or ends."""
         return {each for each in guard.family(self._process.pid) if _command(each).startswith(_REPLICA)}
 
-    def await_replicas(self, wanted: Callable[[set[int]], bool], limit_s: float) -> float:
-        """Return when the replicas are as wanted: after so many seconds. Raises ServerFailed at the limit."""
+    def running(self) -> int:
+        """How many replicas get requests, as Ray says. Asking takes seconds."""
+        asked = subprocess.run(
+            [str(BIN / "python"), "-c", _ASK], env=self._environment, capture_output=True, text=True, timeout=_START_S
+        )
+        return int(asked.stdout.split()[-1]) if asked.returncode == 0 else 0
+
+    def await_running(self, wanted: int, limit_s: float) -> float:
+        """Return when so many get requests: after so many seconds. Raises ServerFailed at the limit."""
         began_s = time.monotonic()
-        while not wanted(found := self.replicas()):
+        while (found := self.running()) != wanted:
             if time.monotonic() - began_s > limit_s:
-                raise ServerFailed(f"After {limit_s:.0f} s there are {len(found)} replicas.")
-            time.sleep(_LOOK_S)
+                raise ServerFailed(f"After {limit_s:.0f} s there are {found} replicas, not {wanted}.")
         return time.monotonic() - began_s
 
     def ready(self) -> bool:
@@ -86,11 +101,8 @@ def cluster(
         ports = [_free_port() for _ in range(4)]
         log, config = Path(folder) / "log", Path(folder) / "config.yaml"
         config.write_text(json.dumps(_config(ports[0], ports[1], deployment, settings)))
-        own = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        environment = os.environ | token | {"RAY_USAGE_STATS_ENABLED": "0"}
         start = (
             f"start --head --block --node-ip-address {_ADDRESS} --port {ports[2]} --ray-client-server-port {ports[3]} "
             f"--num-cpus {cpus} --object-store-memory {_STORE_BYTES} --include-dashboard=false --disable-usage-stats "
@@ -98,16 +110,14 @@ def cluster(
         )
         with log.open("wb") as output:
             command = [sys.executable, "-m", guard.__name__, str(BIN / "ray"), *start.split()]
-            process = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=output, stderr=output)
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
             _await(lambda: b"block forever" in log.read_bytes(), _START_S, log)
-            found = Cluster(process, ports[0], ports[1], photo)
-            address = {"RAY_ADDRESS": f"{_ADDRESS}:{ports[2]}"}
+            environment |= {"RAY_ADDRESS": f"{_ADDRESS}:{ports[2]}"}
+            found = Cluster(process, ports[:2], photo, environment)
             serve = [str(BIN / "serve"), "run", "--non-blocking", str(config)]
             with log.open("ab") as output:
-                subprocess.run(
-                    serve, cwd=ROOT, env=os.environ | own | address, stdout=output, stderr=output, timeout=_DEPLOY_S
-                )
+                subprocess.run(serve, cwd=ROOT, env=environment, stdout=output, stderr=output, timeout=_DEPLOY_S)
             _await(found.ready, _DEPLOY_S, log)
             yield found
         finally:
