@@ -15,7 +15,7 @@ from bench.ray_serve.cluster import NoRay
 from bench.running import ServerFailed
 from server.host import cores
 
-_PARTS = ("same_answers", "scaling", "death", "overload", "overhead")
+_PARTS = ("same_answers", "scaling", "death", "hanging", "overload", "overhead")
 
 
 def main() -> None:
@@ -47,7 +47,9 @@ def _measured(part: str, photos: list[Path], options: argparse.Namespace) -> dic
         return overhead.measure(photos, options.rounds, options.seconds)
     if part == "same_answers":
         return claims.same_answers(photos)
-    claim = {"scaling": claims.scaling, "death": claims.death, "overload": claims.overload}[part]
+    claim = {"scaling": claims.scaling, "death": claims.death, "hanging": claims.hanging, "overload": claims.overload}[
+        part
+    ]
     return claim(photos[0])
 
 

@@ -1,14 +1,18 @@
 """Callers: so many clients that each send a photo as soon as the last was answered, and note every answer."""
 
 import asyncio
+import io
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
+from PIL import Image
 
 _ANSWER_S = 60.0
+_SMALL = 96  # pixels: the side of a photo
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,15 @@ def by_status(answers: Iterable[Answer]) -> dict[str, int]:
     return dict(sorted(Counter(words).items()))
 
 
-def form(photo: bytes, images: int) -> tuple[bytes, str]:
-    """A form with the photo so many times, and its content type. Each has another last byte, or they would be one."""
-    parts = [
-        b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n%s%d\r\n' % (photo, number)
-        for number in range(images)
-    ]
+def small_photos(photo: Path, count: int) -> tuple[bytes, str]:
+    """A form with so many photos of a few kilobytes, and its content type: a request that keeps the replica busy for
+    longer than the proxy. No two photos are equal, or they would be computed once.
+    """
+    with Image.open(photo) as opened:
+        small = io.BytesIO()
+        opened.convert("RGB").resize((_SMALL, _SMALL)).save(small, "JPEG")
+    head = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+    parts = [b"%s%s%d\r\n" % (head, small.getvalue(), number) for number in range(count)]
     return b"".join(parts) + b"--x--\r\n", "multipart/form-data; boundary=x"
 
 

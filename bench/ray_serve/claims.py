@@ -11,16 +11,15 @@ from typing import Any
 import grpc
 import httpx
 
-from bench.peers import guard
-from bench.ray_serve.callers import Answer, Callers, by_status, failed, form
+from bench.ray_serve.callers import Answer, Callers, by_status, failed, small_photos
 from bench.ray_serve.cluster import ENGINE, REPOSITORY, Cluster, cluster
 from bench.running import ServerFailed, running
 from server.pb.sesame.v1 import classifier_pb2 as pb
 from server.pb.sesame.v1 import classifier_pb2_grpc as pb_grpc
 
 _CALLERS = 16
-_IMAGES = 8  # of a request that is to be under way for long
-_SETTLE_S, _SCALE_S = 3.0, 120.0
+_IMAGES = 16
+_SETTLE_S, _SCALE_S, _LOOK_S = 3.0, 120.0, 0.1
 _QUICK = {"upscale_delay_s": 1, "downscale_delay_s": 3, "look_back_period_s": 2, "target_ongoing_requests": 4}
 
 Best = list[tuple[int, float]]
@@ -49,13 +48,14 @@ def same_answers(photos: Sequence[Path]) -> dict[str, Any]:
 
 def scaling(photo: Path) -> dict[str, Any]:
     """From one replica to two under load, and back. Raises ServerFailed where that takes too long."""
-    scale, body = {"min_replicas": 1, "max_replicas": 2, **_QUICK}, photo.read_bytes()
+    scale = {"min_replicas": 1, "max_replicas": 2, **_QUICK}
+    body, content_type = small_photos(photo, _IMAGES)
 
     async def run(ray: Cluster) -> dict[str, Any]:
-        async with Callers(ray.url, body, _CALLERS) as callers:
+        async with Callers(ray.url, body, _CALLERS, content_type) as callers:
             up_s = await asyncio.to_thread(ray.await_running, 2, _SCALE_S)
             await asyncio.sleep(_SETTLE_S)
-        async with Callers(ray.url, body, 1) as last:
+        async with Callers(ray.url, body, 1, content_type) as last:
             down_s = await asyncio.to_thread(ray.await_running, 1, _SCALE_S)
         answers = by_status([*callers.answers, *last.answers])
         return {"config": scale, "up_s": round(up_s, 1), "down_s": round(down_s, 1), "answers": answers}
@@ -67,22 +67,21 @@ def scaling(photo: Path) -> dict[str, Any]:
 def death(photo: Path) -> dict[str, Any]:
     """A replica of two is killed while both work: which requests are lost, and how long until there are two again.
 
-    Raises ServerFailed where the one that was killed had done nothing: then nothing has been shown.
+    Raises ServerFailed where it had nothing under way: then nothing has been shown.
     """
-    body, content_type = form(photo.read_bytes(), _IMAGES)
+    body, content_type = small_photos(photo, _IMAGES)
 
     async def run(ray: Cluster) -> dict[str, Any]:
         victim = min(ray.replicas())
-        before_s = guard.stat(victim)[11:13]
         async with Callers(ray.url, body, _CALLERS, content_type) as callers:
             await asyncio.sleep(_SETTLE_S)
-            if guard.stat(victim)[11:13] == before_s:
-                raise ServerFailed("The replica that was to be killed had no work.")
             killed_s = time.monotonic()
             os.kill(victim, signal.SIGKILL)
             await asyncio.sleep(_SETTLE_S)
             await asyncio.to_thread(ray.await_running, 2, _SCALE_S)
             replaced_s = time.monotonic() - killed_s
+        if not failed(callers.answers):
+            raise ServerFailed("The replica that was killed had nothing under way: try again.")
         return {"callers": _CALLERS, "replaced_after_s": round(replaced_s, 1), **_lost(callers.answers, killed_s)}
 
     with cluster(photo, {"autoscaling_config": None, "num_replicas": 2}, {}) as ray:
@@ -90,14 +89,42 @@ def death(photo: Path) -> dict[str, Any]:
         return asyncio.run(run(ray))
 
 
-def _lost(answers: Sequence[Answer], killed_s: float) -> dict[str, Any]:
+def hanging(photo: Path) -> dict[str, Any]:
+    """A replica of two stops in the middle of its work (SIGSTOP): Ray finds that by its health check.
+
+    Raises ServerFailed where Ray does not replace it.
+    """
+    quick = {"health_check_period_s": 1, "health_check_timeout_s": 2, "graceful_shutdown_timeout_s": 5}
+    body, content_type = small_photos(photo, _IMAGES)
+
+    async def run(ray: Cluster) -> dict[str, Any]:
+        victim = min(ray.replicas())
+        async with Callers(ray.url, body, _CALLERS, content_type) as callers:
+            await asyncio.sleep(_SETTLE_S)
+            stopped_s = time.monotonic()
+            os.kill(victim, signal.SIGSTOP)
+            while victim in ray.replicas():
+                await asyncio.sleep(_LOOK_S)
+                if time.monotonic() - stopped_s > _SCALE_S:
+                    raise ServerFailed("The replica that hangs is not replaced.")
+            gone_s = time.monotonic() - stopped_s
+            await asyncio.to_thread(ray.await_running, 2, _SCALE_S)
+        return {"config": quick, "ended_after_s": round(gone_s, 1), **_lost(callers.answers, stopped_s)}
+
+    with cluster(photo, {"autoscaling_config": None, "num_replicas": 2, **quick}, {}) as ray:
+        ray.await_running(2, _SCALE_S)
+        return asyncio.run(run(ray))
+
+
+def _lost(answers: Sequence[Answer], since_s: float) -> dict[str, Any]:
+    """Of a replica that was killed or stopped at that time."""
     lost = failed(answers)
     return {
         "answers": by_status(answers),
-        "under_way_at_kill": sum(each.began_s <= killed_s <= each.ended_s for each in answers),
+        "under_way_then": sum(each.began_s <= since_s <= each.ended_s for each in answers),
         "lost": len(lost),
-        "lost_that_were_under_way": sum(each.began_s <= killed_s <= each.ended_s for each in lost),
-        "last_loss_after_kill_s": round(max((each.ended_s - killed_s for each in lost), default=0.0), 3),
+        "lost_that_were_under_way": sum(each.began_s <= since_s <= each.ended_s for each in lost),
+        "last_loss_after_s": round(max((each.ended_s - since_s for each in lost), default=0.0), 3),
         "said": sorted({next(iter(each.body.splitlines()), "") for each in lost}),
     }
 
@@ -108,7 +135,7 @@ def overload(photo: Path) -> dict[str, Any]:
     tight = {**one, "max_ongoing_requests": 1, "max_queued_requests": 1}
     found: dict[str, Any] = {}
     with cluster(photo, one, {"max_images": 4, "queue_images": 4}) as ray:
-        body, content_type = form(photo.read_bytes(), 4)
+        body, content_type = small_photos(photo, 4)
         found["replica"] = asyncio.run(_answers(ray, body, content_type))
     with cluster(photo, tight, {}) as ray:
         found["proxy"] = asyncio.run(_answers(ray, photo.read_bytes()))
@@ -161,6 +188,6 @@ def _rpc_error(address: str) -> str:
     try:
         _rpc(address, b"no photo")
     except grpc.RpcError as error:
-        codes = [str(value) for key, value in error.trailing_metadata() if key == "sesame-code"]
+        codes = [str(each.value) for each in error.trailing_metadata() if each.key == "sesame-code"]
         return " ".join([error.code().name, *codes])
     raise Disagrees("Bytes that are no photo were classified over gRPC.")

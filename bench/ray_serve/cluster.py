@@ -25,6 +25,7 @@ ENGINE = {"engine": "onnxruntime-cpu", "precision": "fp32"}
 """The same for all servers that are compared: `auto` would choose among what is installed for each."""
 
 _ADDRESS = "127.0.0.2"  # Ray puts the machine's address in the place of 127.0.0.1
+_CPUS = 2
 _STORE_BYTES = 100_000_000  # of the object store, which requests do not use
 _START_S, _DEPLOY_S, _STOP_S, _ANSWER_S = 60.0, 90.0, 40.0, 60.0
 _LOOK_S = 0.1
@@ -80,16 +81,17 @@ class Cluster:
                 raise ServerFailed(f"After {limit_s:.0f} s there are {found} replicas, not {wanted}.")
         return time.monotonic() - began_s
 
-    def ready(self) -> bool:
+    def answers(self) -> bool:
+        """Whether a replica does."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=_ANSWER_S).is_success
+            return httpx.get(f"{self.url}/livez", timeout=_ANSWER_S).is_success
         except httpx.TransportError:
             return False
 
 
 @contextmanager
 def cluster(
-    photo: Path, deployment: Mapping[str, Any], settings: Mapping[str, Any], cpus: int = 2
+    photo: Path, deployment: Mapping[str, Any], settings: Mapping[str, Any], multiplexed_models: int = 0
 ) -> Iterator[Cluster]:
     """A cluster on loopback with the demo; all its processes have ended when the block has.
 
@@ -100,12 +102,12 @@ def cluster(
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         ports = [_free_port() for _ in range(4)]
         log, config = Path(folder) / "log", Path(folder) / "config.yaml"
-        config.write_text(json.dumps(_config(ports[0], ports[1], deployment, settings)))
+        config.write_text(json.dumps(_config(ports, deployment, settings, multiplexed_models)))
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         environment = os.environ | token | {"RAY_USAGE_STATS_ENABLED": "0"}
         start = (
             f"start --head --block --node-ip-address {_ADDRESS} --port {ports[2]} --ray-client-server-port {ports[3]} "
-            f"--num-cpus {cpus} --object-store-memory {_STORE_BYTES} --include-dashboard=false --disable-usage-stats "
+            f"--num-cpus {_CPUS} --object-store-memory {_STORE_BYTES} --include-dashboard=false --disable-usage-stats "
             f"--temp-dir {folder}"
         )
         with log.open("wb") as output:
@@ -118,18 +120,21 @@ def cluster(
             serve = [str(BIN / "serve"), "run", "--non-blocking", str(config)]
             with log.open("ab") as output:
                 subprocess.run(serve, cwd=ROOT, env=environment, stdout=output, stderr=output, timeout=_DEPLOY_S)
-            _await(found.ready, _DEPLOY_S, log)
+            _await(found.answers, _DEPLOY_S, log)
             yield found
         finally:
             process.terminate()
             process.wait(_STOP_S)
 
 
-def _config(http: int, grpc: int, deployment: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _config(
+    ports: Sequence[int], deployment: Mapping[str, Any], settings: Mapping[str, Any], multiplexed_models: int
+) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "ray.yaml").read_text("utf-8"))
-    config["http_options"]["port"], config["grpc_options"]["port"] = http, grpc
+    config["http_options"]["port"], config["grpc_options"]["port"] = ports[:2]
     (application,) = config["applications"]
     application["args"]["settings"] |= {"model_repository": str(REPOSITORY), **ENGINE, **settings}
+    application["args"]["multiplexed_models"] = multiplexed_models
     (only,) = application["deployments"]
     application["deployments"] = [{name: value for name, value in (only | deployment).items() if value is not None}]
     return config

@@ -2,6 +2,7 @@
 
 They want another protobuf than Sesame, and protobuf allows one definition of a message in a process. `make setup` makes
 the environment "client" (NVIDIA's client of Triton), `make setup-kserve` the environment "kserve" (KServe's client).
+`make setup-ray` makes the environment "ray" (Ray Serve, with Sesame for its replicas).
 """
 
 import os
@@ -14,7 +15,7 @@ from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / ".venv-field"
 
-_MADE_BY = {"client": "make setup", "kserve": "make setup-kserve"}
+_MADE_BY = {"client": "make setup", "kserve": "make setup-kserve", "ray": "make setup-ray"}
 _LIMIT_S = 300
 
 
