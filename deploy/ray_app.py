@@ -25,8 +25,6 @@ from server.startup.embedded import Embedded
 
 DEPLOYMENT = "Sesame"
 
-PhotoMessage = pb.ClassifyRequest | pb.ExplainRequest
-
 
 class Unhealthy(Exception):
     """Ray has to replace this replica."""
@@ -75,16 +73,14 @@ class Replica:
             yield response
 
     async def Explain(self, request: bytes, grpc_context: RayServegRPCContext) -> Any:
-        request = await self._provide_for(request, grpc_context, pb.ExplainRequest)
+        request = await self._provide_for(request, grpc_context, explain=True)
         return await answer(self._handlers["Explain"], request, grpc_context, pb.ExplainResponse)
 
     async def ListModels(self, request: bytes, grpc_context: RayServegRPCContext) -> Any:
         return await answer(self._handlers["ListModels"], request, grpc_context, pb.ListModelsResponse)
 
-    async def _provide_for(
-        self, request: bytes, context: RayServegRPCContext, kind: type[PhotoMessage] = pb.ClassifyRequest
-    ) -> bytes:
-        """A request whose model has been loaded if it can be. Here all models are there already."""
+    async def _provide_for(self, request: bytes, context: RayServegRPCContext, explain: bool = False) -> bytes:
+        """A request, whose model has been loaded if it can be. Here all models are there already."""
         return request
 
     def _registry(self) -> Registry:
@@ -110,7 +106,11 @@ class Loaded:
 
 
 def multiplexed(most: int) -> type[Replica]:
-    """A replica that loads models when requests name them, at most so many at a time."""
+    """A replica that loads models when requests name them, at most so many at a time.
+
+    Ray sends this class to the replicas by value. So no default and no annotation of a method may be a message's class,
+    which cannot be pickled.
+    """
 
     class Multiplexed(Replica):
         async def _start(self) -> None:
@@ -134,11 +134,10 @@ def multiplexed(most: int) -> type[Replica]:
                 with contextlib.suppress(ServingError):  # the face says why the model is not there
                     await self.load(name)
 
-        async def _provide_for(
-            self, request: bytes, context: RayServegRPCContext, kind: type[PhotoMessage] = pb.ClassifyRequest
-        ) -> bytes:
+        async def _provide_for(self, request: bytes, context: RayServegRPCContext, explain: bool = False) -> bytes:
+            message: pb.ClassifyRequest | pb.ExplainRequest
             try:
-                message = kind.FromString(request)
+                message = (pb.ExplainRequest if explain else pb.ClassifyRequest).FromString(request)
             except DecodeError:  # the face says so
                 return request
             photo = message.photo if isinstance(message, pb.ExplainRequest) else message

@@ -27,7 +27,7 @@ ENGINE = {"engine": "onnxruntime-cpu", "precision": "fp32"}
 _ADDRESS = "127.0.0.2"  # Ray puts the machine's address in the place of 127.0.0.1
 _CPUS = 2
 _STORE_BYTES = 100_000_000  # of the object store, which requests do not use
-_START_S, _DEPLOY_S, _STOP_S, _ANSWER_S = 60.0, 90.0, 40.0, 60.0
+_START_S, _DEPLOY_S, _STOP_S, _ANSWER_S = 120.0, 240.0, 40.0, 60.0
 _LOOK_S = 0.1
 _ASK = """
 import ray
