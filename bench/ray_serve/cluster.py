@@ -1,7 +1,9 @@
 """Cluster: Ray on this machine with deploy/ray.yaml on it, for as long as a measurement needs it."""
 
+import contextlib
 import json
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -114,13 +116,13 @@ def cluster(
             command = [sys.executable, "-m", guard.__name__, str(BIN / "ray"), *start.split()]
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
-            _await(lambda: b"block forever" in log.read_bytes(), _START_S, log)
+            _await(lambda: b"block forever" in log.read_bytes(), _START_S, process, log)
             environment |= {"RAY_ADDRESS": f"{_ADDRESS}:{ports[2]}"}
             found = Cluster(process, ports[:2], photo, environment)
             serve = [str(BIN / "serve"), "run", "--non-blocking", str(config)]
             with log.open("ab") as output:
                 subprocess.run(serve, cwd=ROOT, env=environment, stdout=output, stderr=output, timeout=_DEPLOY_S)
-            _await(found.answers, _DEPLOY_S, log)
+            _await(found.answers, _DEPLOY_S, process, log)
             yield found
         finally:
             process.terminate()
@@ -140,10 +142,10 @@ def _config(
     return config
 
 
-def _await(done: Callable[[], bool], limit_s: float, log: Path) -> None:
+def _await(done: Callable[[], bool], limit_s: float, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline_s = time.monotonic() + limit_s
     while not done():
-        if time.monotonic() > deadline_s:
+        if process.poll() is not None or time.monotonic() > deadline_s:
             tail = log.read_text("utf-8", "replace").splitlines()[-8:]
             raise ServerFailed("\n  ".join(["Ray did not start or deploy. Its log's end:", *tail]))
         time.sleep(_LOOK_S)
@@ -157,6 +159,9 @@ def _command(process_id: int) -> bytes:
 
 
 def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Not one that the system itself gives to connections, which Ray opens many of before it listens there."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("", port))
+            return port
