@@ -23,6 +23,8 @@ HELM_PINS := helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 pyyaml
 HELM := $(FIELD)/.helm-0.2.2-1.37.0
 KSERVE_VERSION := 0.21.0
 KSERVE := $(FIELD)/.kserve-$(KSERVE_VERSION)
+RAY_VERSION := 2.60.0
+RAY := $(FIELD)/.ray-$(RAY_VERSION)
 TRITON_PINS := nvidia-pytriton==0.7.0 tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79
 ONNXRUNTIME := $(shell sed -n 's/^\(onnxruntime==[^ ;]*\).*/\1/p' requirements/serve.txt)
 TRITON := $(FIELD)/.triton-2.51.0-$(subst ==,-,$(ONNXRUNTIME))
@@ -62,7 +64,7 @@ COMPILE = $(BIN)/uv pip compile --quiet pyproject.toml --group build --universal
 CONTRACTS := proto/sesame/v1/classifier.proto proto/inference/model_config.proto proto/inference/grpc_service.proto
 
 .PHONY: help serve imagenet setup hooks test test-fast test-gpu test-attacks lint-containers test-containers fuzz coverage check chart format docs lock \
-  lock-check bench-parity bench-report bench-rtx bench-triton setup-kserve proto demo clean
+  lock-check bench-parity bench-report bench-rtx bench-triton setup-kserve setup-ray proto demo clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do \
@@ -111,6 +113,8 @@ bench-parity: $(DEV)  ## every network of every format through ONNX, beside the 
 	  tests/explain/test_inner_tensors.py
 
 setup-kserve: $(KSERVE)  ## KServe's Python client, half a gigabyte: without it one file of tests is skipped
+
+setup-ray: $(RAY)  ## Ray Serve with Sesame, three quarters of a gigabyte: without it one file of tests is skipped
 
 bench-triton: $(DEV) $(TRITON)  ## NVIDIA's perf_analyzer on Sesame, and on NVIDIA's Triton beside it: half an hour
 	$(BIN)/python -m bench.triton
@@ -222,6 +226,11 @@ $(KSERVE):
 	@$(call environment,kserve,'kserve==$(KSERVE_VERSION)')
 	@touch $@
 
+# Sesame itself is in this environment too: it is what runs in a replica
+$(RAY):
+	@$(call environment,ray,-e '.[serve$(comma)ray]' 'ray[serve]==$(RAY_VERSION)' $(ONNXRUNTIME))
+	@touch $@
+
 # There are wheels for x86-64 only
 $(HELM):
 	@$(call environment,helm,$(HELM_PINS)) && touch $@ || \
@@ -235,6 +244,8 @@ $(TRITON):
 	@cd $(FIELD)/triton && apt-get -qq -o APT::Sandbox::User=root download libb64-0d && dpkg -x libb64-0d_*.deb libb64 || \
 	ldconfig -p | grep -q libb64.so.0d || { echo "perf_analyzer needs libb64.so.0d: apt-get install libb64-0d"; exit 1; }
 	@touch $@
+
+comma := ,
 
 # $(call environment,NAME,PACKAGES): an environment with these, made anew
 environment = rm -rf $(FIELD)/$(1) $(FIELD)/.$(1)-* && $(PYTHON) -m venv $(FIELD)/$(1) && \

@@ -17,7 +17,7 @@ from server.receiving import ReceiveBudget
 from server.registry.catalogue import Catalogue
 from server.rpc import lost_clients
 from server.rpc.callers import Callers
-from server.rpc.calls import Calls, Service
+from server.rpc.calls import Calls, Handler, Service
 from server.rpc.classify import ClassifyService
 from server.rpc.credentials import server_credentials
 from server.rpc.openinference import OpenInferenceService
@@ -74,6 +74,10 @@ class RpcFace:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (service.NAME for service in self._services)
         reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    def handlers(self, service: str) -> dict[str, Handler]:
+        """The methods of one of its services by their names, for calls that come in another way than over its port."""
+        return next(each for each in self._services if service == each.NAME).handlers()
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError if it is taken."""

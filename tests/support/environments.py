@@ -2,7 +2,8 @@
 
 They want another protobuf than Sesame, and protobuf allows one definition of a message in a process. `make setup` makes
 the environments "client" (NVIDIA's client of Triton) and "helm" (Helm's library, Kubernetes' schemas), `make
-setup-kserve` the environment "kserve" (KServe's client).
+setup-kserve` the environment "kserve" (KServe's client), `make setup-ray` the environment "ray" (Ray Serve, with Sesame
+for its replicas).
 """
 
 import os
@@ -15,7 +16,7 @@ from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / ".venv-field"
 
-_MADE_BY = {"client": "make setup", "helm": "make setup", "kserve": "make setup-kserve"}
+_MADE_BY = {"client": "make setup", "helm": "make setup", "kserve": "make setup-kserve", "ray": "make setup-ray"}
 _LIMIT_S = 300
 
 
