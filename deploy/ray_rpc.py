@@ -21,6 +21,7 @@ class RayContext(Protocol):
     def multiplexed_model_id(self) -> str | None: ...
     def set_code(self, code: grpc.StatusCode) -> None: ...
     def set_details(self, details: str) -> None: ...
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]: ...
     def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str]]) -> None: ...
 
 
@@ -60,6 +61,9 @@ class RayCall:
 
     def time_remaining(self) -> None:
         """Unknown here: Ray cancels the call when its deadline has passed."""
+
+    def set_trailing_metadata(self, trailing: Sequence[tuple[str, str]]) -> None:
+        self._context.set_trailing_metadata(list(trailing))
 
     async def read(self) -> Any:
         """The next message, serialized; `grpc.aio.EOF` after the last."""

@@ -26,8 +26,11 @@ from server.service import Classifier
 Request = TypeVar("Request")
 M = TypeVar("M", bound=Message)
 
-Handler = Callable[[str], Any]
-"""Makes a grpc.RpcMethodHandler from the method's full name; grpc-stubs knows only those of the synchronous server."""
+Handler = Any
+"""grpc.RpcMethodHandler; grpc-stubs knows only those of the synchronous server."""
+
+Method = Callable[[str], Handler]
+"""Makes a method's handler from its full name."""
 
 
 class Service(Protocol):
@@ -35,7 +38,7 @@ class Service(Protocol):
 
     NAME: ClassVar[str]
 
-    def handlers(self) -> dict[str, Handler]:
+    def methods(self) -> dict[str, Method]:
         """By the names of their methods."""
         ...
 
@@ -63,7 +66,7 @@ class Calls:
         answer: Callable[[Request, Call], Awaitable[Message]],
         counted: bool = False,
         open: bool = False,
-    ) -> Handler:
+    ) -> Method:
         """A method of one request and one response. `answer(request, call)` may raise ServingError.
         `counted`: its answers count as requests; it takes images. `open`: it needs no key.
 
@@ -85,7 +88,7 @@ class Calls:
                 failed = error.fresh()  # it does not hold the images while the answer is sent
             return await abort(context, failed, told)
 
-        def named(method: str) -> Any:
+        def named(method: str) -> Handler:
             async def handle(_: AsyncIterator[bytes], context: Context) -> Message:
                 return await call(method, context)
 
@@ -93,10 +96,10 @@ class Calls:
 
         return named
 
-    def streaming(self, streams: Streams[Any, Any]) -> Handler:
+    def streaming(self, streams: Streams[Any, Any]) -> Method:
         """A method of many requests and responses."""
 
-        def named(method: str) -> Any:
+        def named(method: str) -> Handler:
             async def handle(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
                 async with aclosing(streams.responses(method, context)) as responses:
                     async for response in responses:

@@ -11,7 +11,7 @@ from server.registry.allowed import seen_by
 from server.registry.catalogue import Catalogue
 from server.rpc import messages, requests
 from server.rpc.call import Call
-from server.rpc.calls import Calls, Handler, parser
+from server.rpc.calls import Calls, Method, parser
 from server.rpc.explanations import explain_response
 from server.rpc.requests import PhotoRequest
 from server.rpc.streams import Streams
@@ -38,7 +38,7 @@ class ClassifyService:
             access=calls.access,
         )
 
-    def handlers(self) -> dict[str, Handler]:
+    def methods(self) -> dict[str, Method]:
         """By the names of their methods."""
         explain = {"Explain": self._calls.unary(requests.parse_explain, self._explain, counted=True)}
         return {

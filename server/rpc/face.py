@@ -69,15 +69,16 @@ class RpcFace:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=server_options(max_bytes, max_connections, shared_port))
         for service in self._services:
-            handlers = {name: named(f"{service.NAME}/{name}") for name, named in service.handlers().items()}
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.NAME, handlers),))
+            handlers = grpc.method_handlers_generic_handler(service.NAME, self.handlers(service.NAME))
+            self._server.add_generic_rpc_handlers((handlers,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (service.NAME for service in self._services)
         reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     def handlers(self, service: str) -> dict[str, Handler]:
         """The methods of one of its services by their names, for calls that come in another way than over its port."""
-        return next(each for each in self._services if service == each.NAME).handlers()
+        methods = next(each for each in self._services if service == each.NAME).methods()
+        return {name: named(f"{service}/{name}") for name, named in methods.items()}
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError if it is taken."""

@@ -13,7 +13,7 @@ from server.pb.inference import grpc_service_pb2 as pb
 from server.rpc import tensors
 from server.rpc.call import Call
 from server.rpc.caller_key import secret_in
-from server.rpc.calls import Calls, Handler, parser
+from server.rpc.calls import Calls, Method, parser
 from server.rpc.streams import Streams
 
 
@@ -37,7 +37,7 @@ class OpenInferenceService:
             access=calls.access,
         )
 
-    def handlers(self) -> dict[str, Handler]:
+    def methods(self) -> dict[str, Method]:
         """By the names of their methods."""
         unary = self._calls.unary
         return {
