@@ -118,7 +118,7 @@ def test_the_options_of_the_export_in_the_guides_are_all_there_are() -> None:
 
 
 def test_the_options_of_push_and_pull_in_their_guide_are_all_there_are() -> None:
-    of_others = {"--format"}  # that of aws
+    of_others = {"--format", "--build-arg"}  # of aws and docker
     told = set(re.findall(r"--[a-z][a-z-]+", page("docs/remote.md"))) - of_others
     own = options("export", "push") | options("export", "pull")
     assert own <= told <= own | options("server")
