@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -117,8 +118,10 @@ class ContractCheck:
 
     _documents: ClassVar[dict[str, Document]] = {}
 
-    def __init__(self, routes: str) -> None:
+    def __init__(self, routes: str, verify: ssl.SSLContext | bool = False) -> None:
+        """`verify`: as httpx takes it."""
         self._routes = routes
+        self._verify = verify
 
     async def __call__(self, response: httpx.Response) -> None:
         url = response.request.url
@@ -132,6 +135,6 @@ class ContractCheck:
 
     async def _document(self, url: httpx.URL) -> Document:
         if self._routes not in self._documents:
-            async with httpx.AsyncClient(verify=False) as http:
+            async with httpx.AsyncClient(verify=self._verify) as http:
                 self._documents[self._routes] = (await http.get(url)).json()
         return self._documents[self._routes]

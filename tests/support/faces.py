@@ -218,11 +218,11 @@ async def running(
     ports: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
     http_port, grpc_port = await ports
-    hooks: dict[str, list[Callable[..., Any]]] = {
-        "response": [ContractCheck(f"admin: {bool(chosen.admin_token or chosen.keys)}, explain: {chosen.explain}")]
-    }
-    address = f"{'https' if tls else 'http'}://127.0.0.1:{http_port}"
     verify = tls.context() if tls else False
+    may_operate = bool(chosen.admin_token or chosen.keys)
+    routes = f"admin: {may_operate}, explain: {chosen.explain}, admin port: {chosen.admin_port}"
+    hooks: dict[str, list[Callable[..., Any]]] = {"response": [ContractCheck(routes, verify)]}
+    address = f"{'https' if tls else 'http'}://127.0.0.1:{http_port}"
     async with (
         httpx.AsyncClient(base_url=address, timeout=120, event_hooks=hooks, verify=verify) as http,
         tls.channel(grpc_port) if tls else grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,

@@ -1,12 +1,16 @@
 """Whom the server believes about a client's address, over both faces."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from server.network.proxies import Proxies
 from server.rest.forwarded import Forwarded
 from server.rpc.peers import Peers
+from tests.support.faces import running
 
 PROXIES = "10.0.0.0/8, 192.168.1.1, fd00::/8"
 
@@ -63,32 +67,57 @@ async def test_rest_believes_only_a_trusted_peer(peer: str, seen: object) -> Non
     assert found == [seen]
 
 
-class Call:
-    """What a gRPC context tells of a call."""
+async def told(proxies: Proxies | None, address: str, forwarded: Sequence[str]) -> tuple[str | None, str]:
+    """What a gRPC server there knows of a client that sends this metadata: its address, and its connection."""
+    found: list[tuple[str | None, str]] = []
+    peers = Peers(proxies)
 
-    def __init__(self, peer: str, forwarded: str = "") -> None:
-        self._peer = peer
-        self._metadata = (("x-forwarded-for", forwarded),) if forwarded else ()
+    async def method(request: bytes, context: Any) -> bytes:
+        found.append((peers.address(context), peers.connection(context)))
+        return b""
 
-    def peer(self) -> str:
-        return self._peer
+    server = grpc.aio.server()
+    handlers: dict[str, Any] = {"Method": grpc.unary_unary_rpc_method_handler(method)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
+    port = server.add_insecure_port(address)
+    await server.start()
+    target = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+    async with grpc.aio.insecure_channel(target) as channel:
+        call: Any = channel.unary_unary("/test.Service/Method")
+        await call(b"", metadata=[("x-forwarded-for", value) for value in forwarded], timeout=60)
+    await server.stop(None)
+    return found[0]
 
-    def invocation_metadata(self) -> object:
-        return self._metadata
 
-
+@pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "address", "connection"),
+    ("trusted", "forwarded", "address"),
     [
-        ("ipv4:10.0.0.1:50", "5.6.7.8", "5.6.7.8", "5.6.7.8"),
-        ("ipv4:10.0.0.1:50", "", "10.0.0.1", "ipv4:10.0.0.1:50"),
-        ("ipv4:1.2.3.4:50", "5.6.7.8", "1.2.3.4", "ipv4:1.2.3.4:50"),
-        ("ipv6:%5Bfd00::1%5D:50", "5.6.7.8", "5.6.7.8", "5.6.7.8"),
-        ("ipv6:%5B::1%5D:50", "5.6.7.8", "::1", "ipv6:%5B::1%5D:50"),
+        ("127.0.0.0/8", ["5.6.7.8"], "5.6.7.8"),
+        ("127.0.0.0/8", ["9.9.9.9", "5.6.7.8, 127.0.0.2"], "5.6.7.8"),
+        ("127.0.0.0/8", [], "127.0.0.1"),
+        ("10.0.0.0/8, unix", ["5.6.7.8"], "127.0.0.1"),
+        ("", ["5.6.7.8"], "127.0.0.1"),
     ],
 )
-def test_grpc_believes_only_a_trusted_peer(peer: str, forwarded: str, address: str, connection: str) -> None:
-    call: Any = Call(peer, forwarded)
-    peers = Peers(Proxies(PROXIES))
-    assert (peers.address(call), peers.connection(call)) == (address, connection)
-    assert Peers(None).connection(call) == peer
+async def test_grpc_believes_only_a_trusted_peer(trusted: str, forwarded: list[str], address: str) -> None:
+    found, connection = await told(Proxies(trusted) if trusted else None, "127.0.0.1:0", forwarded)
+    assert found == address
+    assert connection == address if address == "5.6.7.8" else connection.startswith("ipv4:127.0.0.1:")
+
+
+@pytest.mark.anyio
+async def test_grpc_over_a_unix_socket_has_no_address_of_its_own(tmp_path: Path) -> None:
+    at = f"unix:{tmp_path}/grpc.sock"
+    assert (await told(Proxies("unix"), at, ["5.6.7.8"]))[0] == "5.6.7.8"
+    assert (await told(Proxies("127.0.0.0/8"), at, ["5.6.7.8"]))[0] is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("trusted", "believed"), [("127.0.0.0/8", True), ("10.0.0.0/8,unix", False), ("", False)])
+async def test_a_spoofed_header_of_an_untrusted_peer_is_ignored(trusted: str, believed: bool, demo: Path) -> None:
+    """HSTS shows whether the scheme was believed."""
+    spoofed = {"Host": "sesame.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "5.6.7.8"}
+    async with running(demo.parents[1], wait=False, trusted_proxies=trusted) as server:
+        told = await server.rest.http.get("/livez", headers=spoofed)
+        assert ("strict-transport-security" in told.headers) == believed

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -109,15 +111,41 @@ async def test_a_renewed_client_ca_lets_in_other_clients(
         assert await let_in(server, theirs) == set()
         assert not (await server.rpc.classify(jpeg())).code
         reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port, ssl=mine.context())
+        resuming = [Resuming(mine, port) for port in (server.http_port, server.grpc_port)]
+        for each in resuming:
+            assert [await asyncio.to_thread(each.connect) for _ in range(2)] == [False, True]
         (tmp_path / "new.pem").write_bytes(other_authority.certificate.read_bytes())
         (tmp_path / "new.pem").replace(client_ca)
         while await let_in(server, theirs) != {"rest", "rpc"}:
             await asyncio.sleep(0.05)
         assert await let_in(server, mine) == set()
+        for each in resuming:
+            with pytest.raises(OSError):
+                await asyncio.to_thread(each.connect)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")  # connections that are open stay
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         writer.transport.abort()
         assert not (await server.rpc.classify(jpeg())).code
+
+
+class Resuming:
+    """A client that takes up its first TLS 1.2 connection again, without showing a certificate anew."""
+
+    def __init__(self, client: TlsClient, port: int) -> None:
+        self._context = client.context()
+        self._context.maximum_version = ssl.TLSVersion.TLSv1_2
+        self._context.set_alpn_protocols(["h2", "http/1.1"])
+        self._port = port
+        self._session: ssl.SSLSession | None = None
+
+    def connect(self) -> bool | None:
+        """Whether the server has taken it up. Raises OSError where it refuses."""
+        with (
+            socket.create_connection(("127.0.0.1", self._port), timeout=60) as plain,
+            self._context.wrap_socket(plain, server_hostname="127.0.0.1", session=self._session) as over_tls,
+        ):
+            self._session = self._session or over_tls.session
+            return over_tls.session_reused
 
 
 async def let_in(server: Running, client: TlsClient) -> set[str]:
@@ -144,7 +172,7 @@ def watched(issued: Issued, client_ca: Path | None = None) -> Certificates:
     return Certificates(TlsFiles(issued.certificate, issued.key, client_ca))
 
 
-BROKEN = {
+BROKEN: dict[str, tuple[str, Callable[[Issued, Issued], object]]] = {
     "another key": ("is not the key of", lambda files, other: files.key.write_bytes(other.key.read_bytes())),
     "half a certificate": (
         "are not a certificate and its key in PEM",

@@ -112,8 +112,11 @@ async def test_tls_1_1_is_refused(
             assert spoken == {ssl.TLSVersion.TLSv1_2: "TLSv1.2", ssl.TLSVersion.TLSv1_3: "TLSv1.3"}[version]
 
 
+@pytest.mark.parametrize("leave", ["abort", "close"])
 @BOTH_LOOPS
-async def test_a_client_that_leaves_takes_its_work_with_it(demo: Path, authority: Authority, good: Issued) -> None:
+async def test_a_client_that_leaves_takes_its_work_with_it(
+    leave: str, demo: Path, authority: Authority, good: Issued
+) -> None:
     async with held(demo, tls=authority.client(), **good.settings) as (server, engine):
         context = authority.client().context()
         first = asyncio.create_task(server.rest.classify(jpeg(1)))
@@ -122,7 +125,7 @@ async def test_a_client_that_leaves_takes_its_work_with_it(demo: Path, authority
         photo = jpeg(2)
         writer.write(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(photo), photo))
         await server.until("sesame_permits_taken", 2)
-        writer.transport.abort()
+        getattr(writer.transport, leave)()  # without a word, or with the end of TLS
         await server.until("sesame_permits_taken", 1)
         assert await server.metric("sesame_requests_total", 'outcome="gone"') == 1
         engine.gate.release(1000)
