@@ -119,7 +119,7 @@ def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
     except BundleError as error:
         log.error("%s", error)
         return LOAD_FAILED
-    except CannotListen as error:
+    except (CannotListen, KeysError) as error:
         log.error("%s", error)
         return USAGE_ERROR
 
