@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures there too")
     options = parser.parse_args()
     photos = [path.read_bytes() for path in jpegs(options.photos)]
+    before = os.getloadavg()[0]  # far above 1, other programs have most of the time, and times say nothing
     with _served(options.fronts) as (server, secrets):
         rates = _rates(server, secrets, photos, options.seconds)
         pairs = []
@@ -92,6 +94,7 @@ def main() -> None:
             "fronts": options.fronts,
             "seconds": options.seconds,
             "flood_per_s": options.flood,
+            "load_average_before": before,
             "furthest_off": max(abs(rate.off) for rate in rates),
             "p95_moved": statistics.median(pair.moved for pair in pairs),
             "rates": [asdict(rate) | {"off": rate.off} for rate in rates],

@@ -126,7 +126,7 @@ def _serve(chosen: Settings, compose: Compose | None, logs: Logs) -> int:
     except BundleError as error:
         log.error("%s", error)
         return LOAD_FAILED
-    except (CannotListen, TlsError) as error:
+    except (CannotListen, KeysError, TlsError) as error:
         log.error("%s", error)
         return USAGE_ERROR
 
