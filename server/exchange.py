@@ -76,6 +76,12 @@ class Exchange:
         """Its trace, if spans of it are exported."""
         return self.trace if self.trace is not None and self.trace.recorded else None
 
+    @property
+    def key_name(self) -> str:
+        """The name of the client's key; empty where there are no keys."""
+        key = getattr(self, "key", None)
+        return str(key.name) if key else ""
+
     def computed(self, decode_s: float, queue_s: float, infer_s: float, batch: int) -> None:
         """An image has its answer."""
         if decode_s > self.decode_s:

@@ -30,7 +30,7 @@ class RequestLine(Event):
             ("status", it.status),
             ("code", it.code),
             ("client", it.address),
-            ("key", getattr(it, "key", "")),
+            ("key", it.key_name),
             ("model", it.model),
             ("version", it.version),
         )

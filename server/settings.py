@@ -210,9 +210,7 @@ def _check_collector(endpoint: str) -> None:
     except ValueError:
         usable = False
     if not usable or url.username or url.query or url.fragment or not endpoint.isascii() or not endpoint.isprintable():
-        raise SettingsError(
-            f"otlp_endpoint must be http://HOST:PORT, where a collector takes OTLP over HTTP, not {endpoint!r}."
-        )
+        raise SettingsError("otlp_endpoint must be http://HOST:PORT, where a collector takes OTLP over HTTP.")
     try:
         found = importlib.util.find_spec("opentelemetry.proto.collector")
     except ImportError:

@@ -64,10 +64,10 @@ class Envelope:
         return Exchange(
             request_id(given),
             client[0] if client else "",
-            self._journal.trace(traceparent, tracestate, minor),
-            "rest",
-            scope["method"],
-            scope["raw_path"][:256].decode("ascii", "replace"),
+            trace=self._journal.trace(traceparent, tracestate, minor),
+            face="rest",
+            method=scope["method"],
+            path=scope["raw_path"][:256].decode("ascii", "replace"),
             minor=minor,
             caller_id=caller_id,
         )

@@ -42,9 +42,9 @@ class CallHead:
         return Exchange(
             f"{self.request_id}.{number}" if number else self.request_id,
             self.address,
-            journal.trace(self.traceparent, self.tracestate, minor),
-            "grpc",
-            self.method,
+            trace=journal.trace(self.traceparent, self.tracestate, minor),
+            face="grpc",
+            method=self.method,
             minor=minor,
             caller_id=self.caller_id,
         )

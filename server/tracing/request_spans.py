@@ -49,7 +49,7 @@ def _attributes(exchange: Exchange) -> dict[str, Value]:
     own: dict[str, Value] = {
         "client.address": exchange.address,
         "sesame.request_id": exchange.request_id,
-        "sesame.key": getattr(exchange, "key", ""),
+        "sesame.key": exchange.key_name,
         "sesame.model": exchange.model,
         "sesame.version": exchange.version,
         "sesame.images": exchange.images or "",

@@ -187,7 +187,16 @@ TEXT = st.text(st.characters(codec=None))
 
 @given(TEXT, TEXT, TEXT, TEXT)
 def test_whatever_a_client_says_is_a_value_and_no_more(path: str, address: str, state: str, model: str) -> None:
-    exchange = Exchange("id", address, Trace(1, 2, state=state), "rest", "POST", path, model=model, status="200")
+    exchange = Exchange(
+        "id",
+        address,
+        trace=Trace(1, 2, state=state),
+        face="rest",
+        method="POST",
+        path=path,
+        model=model,
+        status="200",
+    )
     text = str(RequestLine(exchange))
     assert text.isascii()
     assert text.isprintable()

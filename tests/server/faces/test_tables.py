@@ -62,6 +62,15 @@ def test_switches_are_read() -> None:
         ("max_batch", "many", "max_batch must be a whole number, not 'many'"),
         ("keep_going", "perhaps", "keep_going must be true or false"),
         ("log_level", "loud", "log_level must be debug, info, warning or error"),
+        ("log_format", "xml", "log_format must be text or json"),
+        ("trace_share", "1.5", "trace_share must be from 0 to 1, not 1.5"),
+        ("trace_share", "nan", "trace_share must be from 0 to 1, not nan"),
+        ("trace_share", "half", "trace_share must be a number, not 'half'"),
+        ("otlp_endpoint", "localhost:4318", "otlp_endpoint must be http://HOST:PORT"),
+        ("otlp_endpoint", "ftp://localhost", "otlp_endpoint must be http://HOST:PORT"),
+        ("otlp_endpoint", "http://localhost:99999", "otlp_endpoint must be http://HOST:PORT"),
+        ("otlp_endpoint", "http://name:secret@localhost:4318", "otlp_endpoint must be http://HOST:PORT"),
+        ("otlp_endpoint", "http://localhost/a\rb", "otlp_endpoint must be http://HOST:PORT"),
         ("max_pixels", "900000000", "max_pixels must be from 1 to 89478485"),
         ("queue_images", "8", "queue_images must be at least max_images"),
     ],
@@ -69,6 +78,13 @@ def test_switches_are_read() -> None:
 def test_a_setting_that_cannot_be_used_is_named_with_what_it_may_be(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         options.read({name: value}, {})
+
+
+def test_traces_need_a_package_and_the_error_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options.read({"otlp_endpoint": "https://[::1]:4318/path"}, {}).otlp_endpoint
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="pip install 'sesame\\[traces\\]'"):
+        options.read({"otlp_endpoint": "http://localhost:4318"}, {})
 
 
 def test_what_kubernetes_sets_for_services_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:

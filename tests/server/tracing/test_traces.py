@@ -60,6 +60,11 @@ async def test_classify_over_rest(server: Running, there: Collector) -> None:
     answer = await server.rest.http.post("/classify", content=jpeg(1), headers={**caller.headers, "X-Request-Id": "r1"})
     spans = await caller.spans("POST /classify", "batch")
     check_one_image(spans, "POST /classify", caller.span_id, STAGES)
+    for wrong in (spans[:-1], spans[1:], [*spans, spans[0]]):
+        with pytest.raises((AssertionError, ValueError)):
+            check_one_image(wrong, "POST /classify", caller.span_id, STAGES)
+    with pytest.raises(AssertionError):
+        check_one_image(spans, "POST /classify", spans[0].id, STAGES)
     whole = named(spans, "POST /classify")
     assert answer.headers["traceresponse"] == f"00-{caller.trace_id.hex()}-{whole.id.hex()}-01"
     assert whole.span.trace_state == "theirs=1"
