@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=10, help="how often the shadow computes a picture; default 10")
     parser.add_argument("--networks", nargs="+", default=["no time", "demo", "SE-ResNet-50"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--percent", nargs="+", type=int, default=[5], help="values of shadow_percent; default 5")
+    parser.add_argument("--percent", nargs="+", type=int, default=[1, 5], help="values of shadow_percent; default 1 5")
     parser.add_argument("--photos", type=Path, default=data.PHOTOS, help="JPEG files to send in turn")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures there too")
     options = parser.parse_args()
@@ -55,9 +55,10 @@ def main() -> None:
     for network in options.networks:
         with two_versions(network) as root:
             for percent in options.percent:
-                points += _points(root, network, percent, photos, options)
-    if options.json:
-        options.json.write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")
+                for measured in _points(root, network, percent, photos, options):
+                    points.append(measured)
+                    if options.json:  # after each: what has been measured is kept
+                        options.json.write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")
 
 
 def _points(

@@ -120,7 +120,7 @@ class Settings:
     max_timeout_ms: int = _setting(60_000, "longest time limit that a request may set", 1, 600_000)
     explain: bool = _setting(True, "answer POST /explain, in a process of its own that is started by the first of them")
     shadow_percent: int = _setting(
-        5, "part of the time in which a shadow may compute copies of photos; 0: no shadow computes", 0, 100
+        1, "part of the time in which a shadow may compute copies of photos; 0: no shadow computes", 0, 100
     )
     drain_delay_s: int = _setting(0, "time to accept more requests after SIGTERM, while not ready", 0, 3600)
     drain_limit_s: int = _setting(30, "time for admitted requests to be answered after that", 0, 3600)

@@ -66,11 +66,15 @@ class Live(Collector):
         self._agreements: dict[Pair, Agreement] = {}
 
     def watch(self, name: str, ready: ReadyModel) -> _Watched | None:
-        """See `server.service.Watch`."""
-        found = self._catalogue.alias(name)
-        if found is None:
+        """See `server.service.Watch`. Never raises: the request holds permits already."""
+        try:
+            found = self._catalogue.alias(name)
+            return self._watched(*found, ready) if found else None
+        except Exception:
+            log.exception("a request is not counted: this is a bug")
             return None
-        alias, target = found
+
+    def _watched(self, alias: str, target: Target, ready: ReadyModel) -> _Watched:
         self._observe(alias, target)
         version = ready.loaded.bundle.manifest.version
         usage = self._usage(alias, version, ready) if target.versions else None
