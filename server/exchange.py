@@ -69,7 +69,7 @@ class Exchange:
     @property
     def identity(self) -> str:
         """Who asks, as far as versions of an alias share callers."""
-        return self.caller_id[:MOST_CALLER_ID] or (self.key.name if self.key else self.address)
+        return self.caller_id[:MOST_CALLER_ID] or self.key_name or self.address
 
     @property
     def recorded(self) -> Trace | None:
@@ -79,8 +79,7 @@ class Exchange:
     @property
     def key_name(self) -> str:
         """The name of the client's key; empty where there are no keys."""
-        key = getattr(self, "key", None)
-        return str(key.name) if key else ""
+        return self.key.name if self.key else ""
 
     def computed(self, decode_s: float, queue_s: float, infer_s: float, batch: int) -> None:
         """An image has its answer."""

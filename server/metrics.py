@@ -134,6 +134,8 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
+        for outcome in ("sent", "dropped"):
+            self.trace_records.labels(outcome)  # so that both are there, and 0
         self.model_ready = Gauge(
             "sesame_model_ready", "1 while the model version is READY, else 0.", _VERSION, registry=registry
         )

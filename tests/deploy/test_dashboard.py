@@ -11,7 +11,6 @@ from tests.deploy.test_metrics_guide import guide, page
 from tests.deploy.test_rules import rules
 from tests.support.dashboard import asked_for_variables, dashboard, panels, queries
 
-ARRIVES_WITH_KEYS = {"sesame_key_images_total"}
 """Metrics of panels that come with API keys."""
 
 _COLUMNS = 24
@@ -63,7 +62,7 @@ def test_dashboard_and_rules_ask_only_for_metrics_that_exist() -> None:
     asked = "\n".join(expression for each in queries().values() for expression in each)
     ruled = "\n".join(rule["expr"] for kind in ("alert", "record") for rule in rules(kind).values())
     named = {name for text in (asked, ruled, *asked_for_variables()) for name in _METRIC.findall(text)}
-    assert named - known - _OF_PROMETHEUS == ARRIVES_WITH_KEYS
+    assert named - known - _OF_PROMETHEUS == set()
     assert set(_METRIC.findall("sum(rate(sesame_requestz_total{a}[5m]))")) - known == {"sesame_requestz_total"}
 
 

@@ -1,16 +1,23 @@
 """docs/metrics.md as a table, to be compared with what is served: `test_prometheus.py` does so with running servers."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
+from server.comparing.agreement import Agreement, Pair
+from server.comparing.exposed import families
+from server.comparing.usage import Classes, Usage
 from server.gpu_metrics import GpuMetrics
+from server.registry.loader import ReadyModel
 from tests.conftest import REPOSITORY
 from tests.support.fake_nvml import FakeNvml
+from tests.support.gate import Gate, batcher_of
+from tests.support.seam import Versions
 
 _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \| (\w+) \| ([^|]+) \|$", re.MULTILINE)
 _SAMPLES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("", "_total"), "gauge": ("",)}
@@ -68,6 +75,26 @@ def test_the_guide_lists_the_figures_of_gpus() -> None:
     registry = CollectorRegistry()
     registry.register(GpuMetrics(FakeNvml()))
     assert differences(guide(page(), "gpu"), served(generate_latest(registry).decode())) == []
+
+
+class Aliases(Collector):
+    """What is counted of an alias that has two versions and a shadow."""
+
+    def __init__(self, ready: ReadyModel) -> None:
+        self._usage = Usage(ready, Classes())
+        self._usage.add("gone", None)
+        self._usage.top1["goldfish"] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        return families([(("stable", "demo", "1"), self._usage)], {Pair("stable", "demo", "1", "2"): Agreement()})
+
+
+@pytest.mark.anyio
+async def test_the_guide_lists_what_is_counted_of_aliases() -> None:
+    registry = CollectorRegistry()
+    versions = Versions()
+    registry.register(Aliases(versions.loads[versions.add(batcher_of(Gate().run, permits=1, max_batch=1))][0]))
+    assert differences(guide(page(), "aliases"), served(generate_latest(registry).decode())) == []
 
 
 def _without(lines: Iterable[str], word: str) -> str:

@@ -13,13 +13,13 @@ from tests.deploy.test_metrics_guide import differences, guide, page, served
 from tests.deploy.test_rules import rules
 from tests.support import fast
 from tests.support.dashboard import asked_for_variables, queries
+from tests.support.keys import bearer, table, write
 from tests.support.overload import OPTIONS, Overload
 from tests.support.prometheus import Prometheus, promtool, scraping
 
 _COMPARISON = re.compile(r" (==|>)(?= |$)")
 _CREATED = re.compile(r"^\w+_created ")
 _NEEDS_GPU = ("GPU load", "GPU memory", "GPU temperature", "GPU power")
-_ARRIVES_WITH_KEYS = ("Images by key",)
 _NEEDS_FRONTS = ("Fronts and restarts", "SesameProcessesRestart")
 
 
@@ -44,7 +44,9 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     fast.leave("starts a server")
     folder: Path = tmp_path_factory.mktemp("server")
     fronts: int = request.param
-    with Server(folder, [*OPTIONS, f"--fronts={fronts}"]) as server, Overload(server.http_port) as overload:
+    keys = write(folder / "keys.toml", table("shop", quota_per_day=1_000_000))
+    options = [*OPTIONS, f"--fronts={fronts}", f"--keys={keys}", "--no-metrics-need-key"]
+    with Server(folder, options) as server, Overload(server.http_port, bearer("shop")) as overload:
         overload.until_seen(200, 429)
         yield Loaded(fronts, server.http_port)
 
@@ -90,7 +92,7 @@ def test_every_panel_rule_and_alert_has_data_under_load(loaded: Loaded, promethe
     asked |= {name: [name] for name in rules("record")}
     asked |= {name: [shown(rule["expr"])] for name, rule in rules("alert").items()}
     asked["variables"] = asked_for_variables()
-    absent = {*_NEEDS_GPU, *_ARRIVES_WITH_KEYS, *(() if loaded.fronts else _NEEDS_FRONTS)}
+    absent = {*_NEEDS_GPU, *(() if loaded.fronts else _NEEDS_FRONTS)}
     assert absent < asked.keys()
     expected = {each for title, expressions in asked.items() if title not in absent for each in expressions}
     assert prometheus.unanswered(expected) == set()

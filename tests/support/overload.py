@@ -1,6 +1,7 @@
 """Overload: clients that ask so much of a server that it refuses some of it."""
 
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,9 @@ _CLIENTS = 12
 class Overload:
     """Threads that each send a photo as soon as the last was answered, until the context is left."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, headers: Mapping[str, str] | None = None) -> None:
+        """`headers`: of every request."""
+        self._headers = headers
         self._url = f"http://127.0.0.1:{port}/classify"
         self._ended = threading.Event()
         self.seen: set[int] = set()
@@ -39,7 +42,7 @@ class Overload:
             self._ended.wait(0.01)
 
     def _ask(self, seed: int) -> None:
-        with httpx.Client(timeout=60) as http:
+        with httpx.Client(timeout=60, headers=self._headers) as http:
             for number in range(1 << 30):
                 if self._ended.is_set():
                     return
