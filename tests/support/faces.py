@@ -219,7 +219,7 @@ async def running(
     task = asyncio.create_task(app.run(lambda http_port, grpc_port: ports.set_result((http_port, grpc_port))))
     http_port, grpc_port = await ports
     verify = tls.context() if tls else False
-    may_operate = bool(chosen.admin_token or chosen.keys)
+    may_operate = bool(chosen.admin_token or chosen.admin_token_file or chosen.keys)
     routes = f"admin: {may_operate}, explain: {chosen.explain}, admin port: {chosen.admin_port}"
     hooks: dict[str, list[Callable[..., Any]]] = {"response": [ContractCheck(routes, verify)]}
     address = f"{'https' if tls else 'http'}://127.0.0.1:{http_port}"

@@ -144,8 +144,8 @@ async def test_pages_of_allowed_origins_may_call(origins: str, demo: Path) -> No
         allowed = "*" if origins == "*" else PAGE
         asked = {
             "Origin": PAGE,
-            "Reach-Control-Request-Method": "POST",
-            "Reach-Control-Request-Headers": "content-type, x-request-timeout-ms",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type, x-request-timeout-ms",
         }
         for path in ("/classify", "/explain", "/v2/models/demo/infer", "/models"):
             told = await http.options(path, headers=asked)
@@ -172,7 +172,7 @@ async def test_pages_of_allowed_origins_may_call(origins: str, demo: Path) -> No
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://pages.example", f"{PAGE}.evil.example"])
 async def test_pages_of_other_origins_may_not(origin: str, demo: Path) -> None:
     async with running(demo.parents[1], cors_origins=PAGE, wait=False) as server, caller(server) as http:
-        asked = {"Origin": origin, "Reach-Control-Request-Method": "POST"}
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
         for method in ("OPTIONS", "GET"):
             told = await http.request(method, "/models", headers=asked)
             assert "access-control-allow-origin" not in told.headers

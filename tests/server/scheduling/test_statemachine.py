@@ -91,7 +91,7 @@ class Registry:
         self.all = [loader.serve(loaded)]
         self.retiring: list[asyncio.Task[None]] = []
 
-    def pick(self, model: str, version: str) -> ReadyModel:
+    def pick(self, model: str, version: str, identity: str | None = None) -> ReadyModel:
         return self.all[-1][0]
 
     def reload(self) -> None:
