@@ -107,3 +107,13 @@ def test_the_collector_takes_traces_and_shows_metrics_where_prometheus_looks() -
     scraped = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     (job,) = (job for job in scraped if job["job_name"] == "otel-collector")
     assert job["dns_sd_configs"][0]["port"] == shown
+
+
+def test_the_image_gets_what_the_dockerfile_copies() -> None:
+    let_in = {line.removeprefix("!") for line in _lines(".dockerignore") if line.startswith("!")}
+    copied = {word for line in _lines("Dockerfile") if line.startswith("COPY ") for word in line.split()[1:-1]}
+    assert copied == let_in
+
+
+def _lines(file: str) -> list[str]:
+    return (REPOSITORY / file).read_text().splitlines()
