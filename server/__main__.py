@@ -44,9 +44,10 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
         "command",
         nargs="?",
         default="serve",
-        choices=("serve", "doctor", "classify", "new-key"),
+        choices=("serve", "doctor", "ready", "classify", "new-key"),
         help="serve (default); doctor: report which engines work on this machine, and how fast; classify: photos "
-        "without a running server (`classify --help` lists its options); or new-key NAME: make an API key",
+        "without a running server (`classify --help` lists its options); new-key NAME: make an API key; or ready: "
+        "whether the server that runs here with these settings is ready",
     )
     options.add_options(parser)
     parsed, unknown = parser.parse_known_args()
@@ -63,6 +64,8 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
         Sources(chosen.keys, chosen.admin_token, chosen.admin_token_file).read()  # here: no process has to be started
     except (SettingsError, KeysError) as error:
         parser.exit(USAGE_ERROR, f"server: {error}\n")
+    if command == "ready":
+        sys.exit(_ask(chosen))
     logs = Logs(chosen.log_level, format=chosen.log_format)
     if command == "doctor":
         logs.end_process(_report(chosen))
@@ -76,6 +79,16 @@ def _classify(arguments: Sequence[str]) -> NoReturn:
     from server.offline import command
 
     command.main(arguments, os.environ)
+
+
+def _ask(chosen: Settings) -> int:
+    """Exit codes: 0 the server is ready, 1 it is not, and stderr says why."""
+    from server.startup import ready
+
+    fault = ready.fault(chosen)
+    if fault:
+        print(f"server: not ready: {fault}", file=sys.stderr)
+    return 1 if fault else 0
 
 
 def _report(chosen: Settings) -> int:
