@@ -61,7 +61,8 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         chosen = options.read(given, os.environ)
-        Sources(chosen.keys, chosen.admin_token, chosen.admin_token_file).read()  # here: no process has to be started
+        secrets = Sources(chosen.keys, chosen.admin_token, chosen.admin_token_file)
+        ring = secrets.read()  # here: no process has to be started
     except (SettingsError, KeysError) as error:
         parser.exit(USAGE_ERROR, f"server: {error}\n")
     if command == "ready":
@@ -70,7 +71,7 @@ def main(compose: Compose | None = None, children: str = CHILDREN) -> None:
     if command == "doctor":
         logs.end_process(_report(chosen))
     fronts = front_count(chosen, os.environ)
-    warn_of_weaknesses(chosen)
+    warn_of_weaknesses(chosen, has_secrets=bool(ring.keys))
     logs.end_process(_serve_tree(chosen, fronts, children) if fronts else _serve(chosen, compose, logs))
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from bundle.images import Picture, Pixels
+from server.admitted import Admitted, Observe, nothing
 from server.answers import Classified, Inferred, answer
 from server.decoding.decoders import Decoders, Photo
 from server.errors import Code, ServingError
@@ -21,7 +21,6 @@ from server.metrics import GONE, OK
 from server.registry.allowed import seen_by
 from server.registry.catalogue import Catalogue
 from server.registry.loader import ReadyModel
-from server.scheduling.batch import Row
 from server.scheduling.deadline import too_late
 from server.scheduling.fair_queue import Caller
 from server.scheduling.key_callers import KeyCallers
@@ -64,26 +63,6 @@ Images = Sequence[bytes] | Pixels
 """The images of one request: photos as files, or pictures that the client has decoded and framed itself."""
 
 
-class Watched(Protocol):
-    """What is counted of one request, because its alias has several versions or a shadow. On the event loop."""
-
-    def computed(self, picture: Picture, row: Row) -> None:
-        """The engine has answered for a picture."""
-        ...
-
-    def ended(self, outcome: str, row: Row | None) -> None:
-        """One of the images has its outcome: OK, with its row, GONE or an error's code."""
-        ...
-
-
-Watch = Callable[[str, ReadyModel], Watched | None]
-"""What is to be counted of a request for a model or alias, which this version answers; None: nothing."""
-
-
-def nothing(name: str, ready: ReadyModel) -> None:
-    """A Watch that counts nothing."""
-
-
 class Classifier:
     """Admits, decodes and batches images, and labels the results. Runs on the event loop; decoders and engines have
     threads of their own. Cancelling `classify` or `infer` withdraws all work that no thread has begun.
@@ -97,13 +76,13 @@ class Classifier:
         limits: Limits,
         access: Access | None = None,
         callers: KeyCallers | None = None,
-        watch: Watch = nothing,
+        observe: Observe = nothing,
     ) -> None:
         """`access` hears of keys that have spent all. `callers`: those of the keys."""
         self.limits = limits
         self._access = access
         self._callers = callers or KeyCallers()
-        self._watch = watch
+        self._observe = observe
         self._catalogue = catalogue
         self._decoders = decoders
         self._lifecycle = lifecycle
@@ -147,7 +126,7 @@ class Classifier:
             async with asyncio.timeout_at(options.deadline_s) as timeout:
                 inputs = await self._examine(images, caller)
                 ready, permits = await self._admit(inputs, caller, options)
-                admitted = _Admitted(ready, exchange, self._watch(options.model, ready))
+                admitted = Admitted(ready, exchange, self._observe(options.model, ready))
                 waiters = [self._begin(admitted, permit, each) for permit, each in zip(permits, inputs, strict=True)]
                 try:
                     for waiter in waiters:
@@ -238,7 +217,7 @@ class Classifier:
             raise ServingError(Code.MALFORMED, f"top_k must be from 1 to {classes}, the number of classes.")
         return ready
 
-    def _begin(self, admitted: "_Admitted", permit: Permit, image: Photo | Picture) -> Waiter:
+    def _begin(self, admitted: Admitted, permit: Permit, image: Photo | Picture) -> Waiter:
         """Start on one image. Its permit is given back when its work has ended, which may be after its caller left."""
         single_flight = admitted.ready.single_flight
         if isinstance(image, np.ndarray):
@@ -247,7 +226,7 @@ class Classifier:
             return ended(permit, image.header)
         return single_flight.join(image.digest, permit, lambda: self._decode_and_compute(admitted, permit, image))
 
-    async def _decode_and_compute(self, admitted: "_Admitted", permit: Permit, photo: Photo) -> Computed:
+    async def _decode_and_compute(self, admitted: Admitted, permit: Permit, photo: Photo) -> Computed:
         ready, exchange = admitted.ready, admitted.exchange
         preprocessing = ready.loaded.bundle.manifest.preprocessing
         decoded = await self._decoders.decode(photo, preprocessing, permit.caller)
@@ -256,45 +235,14 @@ class Classifier:
             exchange.spans.append(("decode", decoded.began_at_s, decoded.began_at_s + decoded.seconds))
         return await self._compute(admitted, permit, decoded.picture, decoded.seconds)
 
-    async def _compute(self, admitted: "_Admitted", permit: Permit, picture: Picture, decode_s: float) -> Computed:
+    async def _compute(self, admitted: Admitted, permit: Permit, picture: Picture, decode_s: float) -> Computed:
         trace = admitted.exchange.recorded
         row = await permit.submit(picture, trace)
         admitted.ready.metrics.took("queue", row.queue_s)
         admitted.ready.metrics.took("infer", row.infer_s)
-        if admitted.watched:
-            admitted.watched.computed(picture, row)
+        if admitted.observer:
+            admitted.observer.computed(picture, row)
         return Computed(row, decode_s, trace)
-
-
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """A request that has its permits: the model that answers it, and where is noted what becomes of its images."""
-
-    ready: ReadyModel
-    exchange: Exchange
-    watched: Watched | None
-
-    def count(self, images: Sequence[Waiter], left: str) -> None:
-        """Count and note the outcome of each image; those without one are left now, for the reason `left`."""
-        for image in images:
-            image.cancel()
-            outcome, computed = _outcome(image, left)
-            self.ready.metrics.outcome(outcome)
-            if self.exchange.key:
-                self.ready.metrics.outcome_of_key(self.exchange.key.name, outcome)
-            if computed:
-                self.ready.metrics.took("total", image.seconds)
-                self._note(computed)
-            else:
-                self.exchange.failed += 1
-            if self.watched:
-                self.watched.ended(outcome, computed.row if computed else None)
-
-    def _note(self, computed: Computed) -> None:
-        row, exchange = computed.row, self.exchange
-        exchange.computed(computed.decode_s, row.queue_s, row.infer_s, row.batch)
-        if computed.trace and computed.trace is not exchange.trace and exchange.recorded:
-            exchange.shared.append(computed.trace)
 
 
 def _check_size(ready: ReadyModel, pixels: Pixels) -> None:
@@ -305,12 +253,3 @@ def _check_size(ready: ReadyModel, pixels: Pixels) -> None:
             f"The pixels have {pixels.shape[1]} rows of {pixels.shape[2]}: this model takes "
             f"{wanted.height} rows of {wanted.width}.",
         )
-
-
-def _outcome(image: Waiter, left: str) -> tuple[str, Computed | None]:
-    if image.cancelled():
-        return left, None
-    if image.exception():
-        return Code.INTERNAL, None
-    found = image.result()
-    return (found.code, None) if isinstance(found, ServingError) else (OK, found)

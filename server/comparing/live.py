@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class _Watched:
-    """See `server.service.Watched`: a request for an alias that one of its versions answers."""
+    """See `server.admitted.Observer`: a request for an alias that one of its versions answers."""
 
     __slots__ = ("_agreement", "_pair", "_ready", "_shadows", "_usage")
 
@@ -66,7 +66,7 @@ class Live(Collector):
         self._agreements: dict[Pair, Agreement] = {}
 
     def watch(self, name: str, ready: ReadyModel) -> _Watched | None:
-        """See `server.service.Watch`. Never raises: the request holds permits already."""
+        """See `server.admitted.Observe`. Never raises: the request holds permits already."""
         try:
             found = self._catalogue.alias(name)
             return self._watched(*found, ready) if found else None

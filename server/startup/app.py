@@ -22,7 +22,6 @@ _DELIBERATE_S = 1.0
 _BACKEND_ENDS_IN_S = 5.0  # a build of plans that is under way
 _LOOK_EVERY_S = 0.5
 _LAST_ANSWERS_S = 1.0  # for answers to be written, once the work is done
-_LAST_SPANS_S = 1.0
 _TRIM_EVERY_S = 1.0
 
 
@@ -70,14 +69,7 @@ class App:
             on_listening(http_port, grpc_port)
             code = await self._live()
             drained = await self._drain(http)
-        if self.parts.explainer:
-            await self.parts.explainer.close()
-        await self.parts.comparisons.live.shadows.close()
-        self.parts.backend.close()
-        self.parts.decoders.close()
-        self.parts.aside.close()
-        if self.parts.spans:
-            self.parts.spans.close(_LAST_SPANS_S)
+        await self.parts.close()
         return code or drained
 
     def leave(self) -> bool:

@@ -43,6 +43,8 @@ from server.startup.compose_spans import compose_spans
 from server.watch import DecodeWatch, Watch
 from trt.gpus import Gpu
 
+_LAST_SPANS_S = 1.0
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -66,6 +68,16 @@ class Parts:
     comparisons: Comparisons
     certificates: Certificates | None = None
     spans: Spans | None = None
+
+    async def close(self) -> None:
+        """The work is done: end the processes and threads of the parts, and send the last spans."""
+        if self.explainer:
+            await self.explainer.close()
+        await self.comparisons.live.shadows.close()
+        for part in (self.backend, self.decoders, self.aside):
+            part.close()
+        if self.spans:
+            self.spans.close(_LAST_SPANS_S)
 
 
 def compose(settings: Settings, choose: Choose | None = None, gpus: Sequence[Gpu] | None = None) -> Parts:

@@ -12,7 +12,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
 _BACKEND_ENDS_IN_S = 5.0  # a build of plans that is under way
-_LAST_SPANS_S = 1.0
 
 
 class Embedded:
@@ -61,13 +60,7 @@ class Embedded:
                     await parts.explainer.idle()
         except TimeoutError:
             log.warning("stopped: some admitted work was cut short")
-        if parts.explainer:
-            await parts.explainer.close()
-        await parts.comparisons.live.shadows.close()
-        for each in (parts.backend, parts.decoders, parts.aside):
-            each.close()
-        if parts.spans:
-            parts.spans.close(_LAST_SPANS_S)
+        await parts.close()
         return parts.backend.unanswered() == 0
 
     async def _watch(self) -> None:
